@@ -1,0 +1,154 @@
+"""
+The connection that comes back: a socket and a clock for one conversation after the other.
+
+One conversation is three tasks: one reads, one writes, one watches the clock.
+When it is over all three are, and the next begins after a growing wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+from agora.client.transport import (
+    ConnectionLostError,
+    Transport,
+    TransportOptions,
+    open_transport,
+)
+from agora.errors import AgoraError, ConfigurationError
+from agora.protocol.backoff import reconnect_delays
+from agora.protocol.peer import Event, Lost, Opened, PeerSession, PeerState
+
+__all__ = ["Link"]
+
+
+class Link:
+    """
+    Keeps a client in conversation with its relay.
+
+    Args:
+        url: The relay.
+        options: How to reach it.
+        make_session: Makes the core of a conversation that begins now.
+        tell: Called with every event, in order, from the link's own task.
+        wait_room: Waits until the application can take more; meanwhile nothing is read.
+        reconnect: Whether to come back after a conversation is over.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        options: TransportOptions,
+        *,
+        make_session: Callable[[float], PeerSession],
+        tell: Callable[[Event], None],
+        wait_room: Callable[[], Awaitable[None]],
+        reconnect: bool,
+    ) -> None:
+        self.session: PeerSession | None = None
+        self._url = url
+        self._options = options
+        self._make_session = make_session
+        self._tell_client = tell
+        self._wait_room = wait_room
+        self._reconnect = reconnect
+        self._was_open = False
+        self._loss: Lost | None = None
+        self._to_send = asyncio.Event()
+        self._clock_moved = asyncio.Event()
+
+    async def run(self) -> AgoraError:
+        """Converse until a final refusal, and return it; without reconnecting, the first loss."""
+        delays = reconnect_delays(random=random.random)
+        has_worked = False
+        while True:
+            self._was_open = False
+            loss = await self._converse()
+            has_worked = has_worked or self._was_open
+            # What never worked and cannot is said at once; what worked may work again.
+            is_hopeless = isinstance(loss.error, ConfigurationError) and not has_worked
+            if loss.is_final or is_hopeless or not self._reconnect:
+                return loss.error
+            if self._was_open:
+                delays = reconnect_delays(random=random.random)
+            await asyncio.sleep(next(delays))
+
+    def wake(self) -> None:
+        """There is something to send."""
+        self._to_send.set()
+        self._clock_moved.set()
+
+    async def _converse(self) -> Lost:
+        """Hold one conversation, and return how it ended."""
+        self._loss = None
+        try:
+            transport = await open_transport(self._url, self._options)
+        except AgoraError as error:
+            self._tell([Lost(error, is_final=False)])
+        else:
+            await self._talk(transport)
+        self.session = None
+        assert self._loss is not None  # told by the session, or just above
+        return self._loss
+
+    async def _talk(self, transport: Transport) -> None:
+        session = self.session = self._make_session(time.monotonic())
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._read(session, transport)),
+                    group.create_task(self._write(session, transport)),
+                ]
+                await self._watch_clock(session)
+                for task in tasks:
+                    task.cancel()
+        except asyncio.CancelledError:
+            await transport.close()
+            raise
+        # It ended by itself: nobody is left to wait for a goodbye.
+        transport.abort()
+
+    async def _read(self, session: PeerSession, transport: Transport) -> None:
+        while session.state is not PeerState.CLOSED:
+            try:
+                data = await transport.receive()
+            except ConnectionLostError as lost:
+                self._tell(session.disconnected(lost.code, lost.reason))
+            else:
+                self._tell(session.receive(data, now=time.monotonic()))
+            self.wake()
+            await self._wait_room()
+            session.hear(now=time.monotonic())
+
+    async def _write(self, session: PeerSession, transport: Transport) -> None:
+        try:
+            await transport.send(session.register())
+            while session.state is not PeerState.CLOSED:
+                self._to_send.clear()
+                for text in session.frames_to_send(now=time.monotonic()):
+                    await transport.send(text)
+                    self._clock_moved.set()
+                await self._to_send.wait()
+        except ConnectionLostError:
+            pass  # the reader hears of it too, behind what came before the end
+
+    async def _watch_clock(self, session: PeerSession) -> None:
+        while session.state is not PeerState.CLOSED:
+            self._clock_moved.clear()
+            try:
+                async with asyncio.timeout(session.next_wake(now=time.monotonic())):
+                    await self._clock_moved.wait()
+            except TimeoutError:
+                self._to_send.set()
+                self._tell(session.tick(now=time.monotonic()))
+
+    def _tell(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Opened):
+                self._was_open = True
+            elif isinstance(event, Lost):
+                self._loss = event
+            self._tell_client(event)

@@ -1,0 +1,150 @@
+"""
+Error codes and close codes: one table each, from which the reference page is made.
+
+A code is for programs and never changes its meaning; the text beside it in a
+frame is for people. ``final`` says whether sending the same thing again can
+ever help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+__all__ = ["CLOSE_ADVICE", "ERROR_ADVICE", "Advice", "CloseCode", "ErrorCode", "may_reconnect"]
+
+
+class ErrorCode(StrEnum):
+    """What an ``error`` frame carries in ``code``."""
+
+    INVALID_MESSAGE = "invalid_message"
+    NOT_REGISTERED = "not_registered"
+    INVALID_ENVELOPE = "invalid_envelope"
+    SENDER_MISMATCH = "sender_mismatch"
+    RECIPIENT_MISMATCH = "recipient_mismatch"
+    RATE_LIMITED = "rate_limited"
+    DUPLICATE = "duplicate"
+    UNKNOWN_RECIPIENT = "unknown_recipient"
+    MAILBOX_FULL = "mailbox_full"
+    UNAVAILABLE = "unavailable"
+    AT_CAPACITY = "at_capacity"
+
+
+class CloseCode(IntEnum):
+    """With what a connection is closed (RFC 6455 section 7.4; 4000–4999 are our own)."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    INVALID_TEXT = 1007
+    TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
+    TRY_AGAIN_LATER = 1013
+    SLOW_CONSUMER = 4001
+    IDLE = 4002
+    REGISTER_TIMEOUT = 4003
+    PROTOCOL_ERROR = 4501
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """When a code is given, what the one who gets it does, and whether that is the end of it."""
+
+    when: str
+    do: str
+    final: bool
+
+
+ERROR_ADVICE: dict[ErrorCode, Advice] = {
+    ErrorCode.INVALID_MESSAGE: Advice(
+        "not JSON, not an object, an unknown type, or a member missing or of the wrong type",
+        "fix the program",
+        final=True,
+    ),
+    ErrorCode.NOT_REGISTERED: Advice("a frame before registration", "register first", final=False),
+    ErrorCode.INVALID_ENVELOPE: Advice(
+        "the envelope does not verify; `reason` says which check failed",
+        "fix the program",
+        final=True,
+    ),
+    ErrorCode.SENDER_MISMATCH: Advice(
+        "the envelope's `from` is not the key this connection registered",
+        "sign with the registered key",
+        final=True,
+    ),
+    ErrorCode.RECIPIENT_MISMATCH: Advice(
+        "the frame's `to` is not among the envelope's `to`",
+        "name every recipient in the envelope",
+        final=True,
+    ),
+    ErrorCode.RATE_LIMITED: Advice(
+        "more than the key or the connection may send; nothing was consumed",
+        "wait for `retryAfterMs`, then send it again",
+        final=False,
+    ),
+    ErrorCode.DUPLICATE: Advice(
+        "this envelope was taken for this recipient before", "nothing: it is there", final=False
+    ),
+    ErrorCode.UNKNOWN_RECIPIENT: Advice(
+        "the recipient is not connected and has no mailbox here",
+        "keep it until the recipient comes online",
+        final=False,
+    ),
+    ErrorCode.MAILBOX_FULL: Advice(
+        "the recipient's mailbox is at its bound; nothing older was thrown away",
+        "try again when the recipient has been online",
+        final=False,
+    ),
+    ErrorCode.UNAVAILABLE: Advice(
+        "the recipient's connection or mailbox could not take it just now",
+        "try again later",
+        final=False,
+    ),
+    ErrorCode.AT_CAPACITY: Advice(
+        "no room for another connection or peer; the connection is closed",
+        "reconnect with backoff",
+        final=False,
+    ),
+}
+
+CLOSE_ADVICE: dict[CloseCode, Advice] = {
+    CloseCode.NORMAL: Advice("the client said goodbye", "nothing", final=False),
+    CloseCode.GOING_AWAY: Advice("the relay is stopping", "reconnect with backoff", final=False),
+    CloseCode.INVALID_TEXT: Advice(
+        "a text frame that is not UTF-8", "fix the program", final=False
+    ),
+    CloseCode.TOO_BIG: Advice(
+        "a frame over the relay's `--max-frame-bytes`", "send smaller frames", final=False
+    ),
+    CloseCode.INTERNAL_ERROR: Advice(
+        "a fault of the relay; its log has the details", "reconnect with backoff", final=False
+    ),
+    CloseCode.TRY_AGAIN_LATER: Advice(
+        "no room for another connection or peer", "reconnect with backoff", final=False
+    ),
+    CloseCode.SLOW_CONSUMER: Advice(
+        "more unsent bytes than `--max-unsent-bytes`: the client reads too slowly",
+        "read faster; mail in a mailbox is kept",
+        final=False,
+    ),
+    CloseCode.IDLE: Advice(
+        "no answer to the relay's WebSocket ping", "reconnect with backoff", final=False
+    ),
+    CloseCode.REGISTER_TIMEOUT: Advice(
+        "no registration within `--register-timeout`", "register at once", final=False
+    ),
+    CloseCode.PROTOCOL_ERROR: Advice(
+        "the same mistake again and again", "fix the program", final=True
+    ),
+}
+
+
+def may_reconnect(close_code: int) -> bool:
+    """
+    Tell whether a client may come back by itself after *close_code*.
+
+    Codes 4500 to 4999 mean that trying again cannot help.
+
+    >>> may_reconnect(4001), may_reconnect(4501)
+    (True, False)
+    """
+    return not 4500 <= close_code <= 4999

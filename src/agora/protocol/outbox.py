@@ -1,0 +1,148 @@
+"""
+What a client has to say and the relay has not yet taken over.
+
+Messages leave in the order they were given, each recipient's strictly so: one
+that waits for its recipient holds back only those behind it for the same one.
+At the bound nothing is dropped; the newest is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agora.envelope import Envelope
+from agora.errors import OutboxFullError, RefusedError
+
+__all__ = ["Outbox", "Outgoing", "Status"]
+
+
+class Status(StrEnum):
+    """What is known of a message that was given to ``send()``."""
+
+    QUEUED = "queued"
+    """It waits in the outbox, or for the relay's word."""
+    SENT = "sent"
+    """The relay took it; one of the reference dialect cannot say more."""
+    REFUSED = "refused"
+    """The relay said no, finally."""
+
+
+@dataclass(eq=False, slots=True)
+class Outgoing:
+    """
+    One message on its way to one recipient.
+
+    Attributes:
+        to: The recipient's peer id; ``"*"`` for everyone.
+        envelope: As signed last; signed anew when the relay may have spent its id.
+        status: What is known of it.
+        why: The code of the last answer that kept it waiting, such as ``unknown_recipient``.
+        refusal: Why it was refused.
+        not_before: When it may be tried again.
+        attempts: How often the relay could not take it yet.
+        is_stale: Whether it has to be signed anew before the next try.
+        is_in_flight: Whether it was written and the relay's word is awaited.
+    """
+
+    to: str
+    envelope: Envelope
+    status: Status = Status.QUEUED
+    why: str | None = None
+    refusal: RefusedError | None = None
+    not_before: float = 0.0
+    attempts: int = 0
+    is_stale: bool = False
+    is_in_flight: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of the envelope's text."""
+        return len(self.envelope.wire_text.encode())
+
+
+class Outbox:
+    """
+    Messages that wait, in order.
+
+    Args:
+        max_messages: Bound on messages.
+        max_bytes: Bound on bytes of all their envelopes.
+    """
+
+    def __init__(self, *, max_messages: int, max_bytes: int) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._waiting: dict[Outgoing, int] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[Outgoing]:
+        return iter(list(self._waiting))
+
+    def add(self, outgoing: Outgoing) -> None:
+        """
+        Take a message behind all others.
+
+        Raises:
+            OutboxFullError: At a bound; the message was not taken.
+        """
+        size = outgoing.size
+        if len(self) + 1 > self._max_messages:
+            raise OutboxFullError(
+                f"outbox holds {len(self)} messages of at most {self._max_messages}"
+            )
+        if self._bytes + size > self._max_bytes:
+            raise OutboxFullError(
+                f"outbox holds {self._bytes} bytes of at most {self._max_bytes}: "
+                f"no room for {size} more"
+            )
+        self._waiting[outgoing] = size
+        self._bytes += size
+
+    def settle(self, outgoing: Outgoing, status: Status) -> None:
+        """Let a message go: the relay has had its last word on it."""
+        self._bytes -= self._waiting.pop(outgoing, 0)
+        outgoing.is_in_flight = False
+        outgoing.status = status
+
+    def ready(self, *, now: float, online: Collection[str]) -> Iterator[Outgoing]:
+        """
+        Yield the messages that may be written now, in order.
+
+        To a recipient that is not known to be online one message at a time is
+        tried: were the first refused and the second taken, their order would be lost.
+        """
+        held_back: set[str] = set()
+        for outgoing in list(self._waiting):
+            if outgoing.to in held_back:
+                continue
+            if outgoing.is_in_flight:
+                if outgoing.to not in online:
+                    held_back.add(outgoing.to)
+            elif outgoing.not_before > now:
+                held_back.add(outgoing.to)
+            else:
+                yield outgoing
+                if outgoing.to not in online:
+                    held_back.add(outgoing.to)
+
+    def next_due(self, *, now: float) -> float:
+        """Return when the next message that waits for a later moment may be tried; or infinity."""
+        later = (o.not_before for o in self._waiting if o.not_before > now and not o.is_in_flight)
+        return min(later, default=math.inf)
+
+    def wake(self, peer: str) -> None:
+        """*peer* has come: what waits for it may be tried at once."""
+        for outgoing in self._waiting:
+            if outgoing.to == peer:
+                outgoing.not_before = 0.0
+
+    def unsend(self) -> None:
+        """The connection is gone: what was in flight waits again, its fate unknown."""
+        for outgoing in self._waiting:
+            outgoing.is_in_flight = False

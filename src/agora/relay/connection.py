@@ -1,0 +1,227 @@
+"""
+One WebSocket connection: bytes in, messages to the node, messages out.
+
+The protocol itself (RFC 6455: handshake, masking, fragments, control frames,
+UTF-8, close codes) is the ``websockets`` library's sans-I/O core; this module
+gives it a socket. There is no task and no timer per connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import cast
+
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from agora.codes import CloseCode
+from agora.protocol.actions import SessionId
+from agora.relay.node import Node
+
+__all__ = ["WebSocketConnection"]
+
+_log = logging.getLogger("agora.relay")
+_quiet = logging.Logger("agora.websocket", logging.CRITICAL)  # hears nothing on purpose
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """
+    The shell of one connection; a :class:`~agora.relay.node.Connection` to its node.
+
+    Args:
+        node: Where its messages go.
+        max_frame_bytes: Largest message taken, all fragments together.
+        max_connections: How many the node has at most.
+        opened: Called with this when the socket is there.
+        closed: Called with this when it is gone, always once.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        max_frame_bytes: int,
+        max_connections: int,
+        handshake_timeout: float,
+        opened: Callable[[WebSocketConnection], None],
+        closed: Callable[[WebSocketConnection], None],
+    ) -> None:
+        self._node = node
+        self._max_connections = max_connections
+        self._handshake_timeout = handshake_timeout
+        self._opened = opened
+        self._closed = closed
+        self._protocol = ServerProtocol(
+            select_subprotocol=_first_offered,
+            max_size=max_frame_bytes,
+            logger=_quiet,
+        )
+        self._fragments: list[bytes] = []
+        self._opcode: Opcode = Opcode.TEXT
+        self._session: SessionId | None = None
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._deadline: asyncio.TimerHandle | None = None
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin with the handshake, which has a deadline."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._opened(self)
+        self._abort_in(self._handshake_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        """Let the WebSocket core make events of the bytes, and handle them."""
+        try:
+            self._protocol.receive_data(data)
+            self._handle_events()
+        except Exception:
+            # Our own fault: said in the log, never to the stranger.
+            _log.exception("connection failed")
+            self.close(CloseCode.INTERNAL_ERROR)
+
+    def eof_received(self) -> bool:
+        """The client says no more; let the core decide how to end."""
+        self._protocol.receive_eof()
+        self._handle_events()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell the node, and forget the timer."""
+        self._cancel_deadline()
+        self._leave()
+        self._closed(self)
+
+    # Connection, for the node
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes in the transport's buffer."""
+        return self._transport.get_write_buffer_size()
+
+    def send(self, text: str) -> None:
+        """Write a text message, if the connection is still open."""
+        self._write(lambda: self._protocol.send_text(text.encode()))
+
+    def ping(self, payload: bytes) -> None:
+        """Write a ping, if the connection is still open."""
+        self._write(lambda: self._protocol.send_ping(payload))
+
+    def close(self, code: CloseCode) -> None:
+        """Write a close frame, and give the client a while to answer it."""
+        self._write(lambda: self._protocol.send_close(code, _close_reason(code)))
+        self._abort_in(_CLOSE_TIMEOUT)
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        self._transport.abort()
+
+    # From here on, private
+
+    def _handle_events(self) -> None:
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._accept(event)
+            else:
+                self._handle_frame(cast(Frame, event))
+        self._flush()
+
+    def _accept(self, request: Request) -> None:
+        if len(self._node) >= self._max_connections:
+            response = self._protocol.reject(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"Relay is at capacity (max {self._max_connections} connections)\n",
+            )
+        else:
+            response = self._protocol.accept(request)
+        self._protocol.send_response(response)
+        if self._protocol.state is OPEN:
+            self._cancel_deadline()
+            self._session = self._node.open(self)
+
+    def _handle_frame(self, frame: Frame) -> None:
+        if self._session is None:
+            return
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._handle_data(frame)
+        elif frame.opcode is Opcode.PONG:
+            self._node.receive_pong(self._session, bytes(frame.data))
+        elif frame.opcode is Opcode.PING:
+            self._node.hear(self._session)  # the core has queued the pong
+        else:
+            self._leave()  # a close, which the core has answered
+
+    def _handle_data(self, frame: Frame) -> None:
+        if frame.opcode is not Opcode.CONT:
+            self._opcode = frame.opcode
+        self._fragments.append(bytes(frame.data))
+        if not frame.fin or self._session is None:
+            return
+        data = b"".join(self._fragments)
+        self._fragments.clear()
+        if self._opcode is Opcode.BINARY:
+            self._node.receive(self._session, data)
+            return
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            self._protocol.fail(CloseCode.INVALID_TEXT, "text frame is not UTF-8")
+            self._leave()
+            return
+        self._node.receive(self._session, text)
+
+    def _write(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except InvalidState:
+            return  # closing: what is written now has nobody to read it
+        self._flush()
+
+    def _flush(self) -> None:
+        """Hand the transport what the core wants sent, and end when the core is done."""
+        for data in self._protocol.data_to_send():
+            if data:
+                self._transport.write(data)
+            elif self._transport.can_write_eof():
+                self._transport.write_eof()
+            else:
+                self._transport.close()  # TLS cannot close one half; this sends what waits first
+        if self._protocol.close_expected():
+            self._leave()
+            self._abort_in(_CLOSE_TIMEOUT)
+
+    def _leave(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            self._node.lost(session)
+
+    def _abort_in(self, seconds: float) -> None:
+        self._cancel_deadline()
+        if not self._transport.is_closing():
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(seconds, self._transport.abort)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+_CLOSE_TIMEOUT = 5.0
+"""Seconds a client has to answer a close before the connection is dropped."""
+
+
+def _first_offered(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    # As the reference: agreeing keeps browsers happy, which fail a connection without an answer.
+    return offered[0] if offered else None
+
+
+def _close_reason(code: CloseCode) -> str:
+    return code.name.lower()

@@ -1,0 +1,256 @@
+"""
+A relay that listens: sockets, TLS, the clock, start and stop. It holds no protocol rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from agora.codes import CloseCode
+from agora.errors import ClosedError, ConfigurationError
+from agora.identity import Identity
+from agora.keys import KeyPair, PeerId, peer_id
+from agora.mailbox import Mailbox, MemoryMailbox, SqliteMailbox
+from agora.relay.config import RelayConfig
+from agora.relay.connection import WebSocketConnection
+from agora.relay.node import Node
+from agora.relay.writer import MailboxWriter
+from agora.sealing import now_ms
+
+__all__ = ["Relay"]
+
+_log = logging.getLogger("agora.relay")
+
+
+class Relay:
+    """
+    One relay node, to run or to embed.
+
+    >>> async with Relay(port=0) as relay:  # doctest: +SKIP
+    ...     print(relay.url)
+    ws://127.0.0.1:54321
+
+    Without a ``data_dir`` mailboxes are in memory and the relay's key is a new
+    one each time; with one both are kept there, and no second relay can use it.
+
+    Args:
+        config: All settings; or give them by name instead.
+        identity: The relay's own key, which answers peer-list requests.
+        settings: Fields of :class:`~agora.relay.config.RelayConfig`.
+
+    Raises:
+        ConfigurationError: When a setting cannot be, or the data directory is in use.
+        OSError: From :meth:`start`, when the address cannot be listened on.
+    """
+
+    def __init__(
+        self,
+        config: RelayConfig | None = None,
+        *,
+        identity: KeyPair | None = None,
+        **settings: Any,
+    ) -> None:
+        if config is not None and settings:
+            raise ConfigurationError("give either a config or settings by name, not both")
+        self._config = config or _configure(settings)
+        self._given_identity = identity
+        self._connections: set[WebSocketConnection] = set()
+        self._all_gone = asyncio.Event()
+        self._node: Node | None = None
+        self._writer: MailboxWriter | None = None
+        self._server: asyncio.Server | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once started."""
+        address: tuple[Any, ...] = self._listening.sockets[0].getsockname()
+        return int(address[1])
+
+    @property
+    def url(self) -> str:
+        """Where clients connect, once started."""
+        scheme = "wss" if self._config.tls_cert else "ws"
+        host = self._config.host
+        reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+        return f"{scheme}://{f'[{reachable}]' if ':' in reachable else reachable}:{self.port}"
+
+    @property
+    def identity(self) -> PeerId:
+        """The relay's own peer id, once started."""
+        return self._identity.peer_id
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each kind of event happened since the start."""
+        return dict(self._node.counts) if self._node is not None else {}
+
+    async def start(self) -> None:
+        """
+        Open the mailboxes and listen.
+
+        Raises:
+            ClosedError: When it was closed before; make a new one.
+        """
+        if self._is_closed:
+            raise ClosedError("a closed relay does not start again: make a new one")
+        loop = asyncio.get_running_loop()
+        self._identity = await asyncio.to_thread(self._load_identity)
+        mailbox = await asyncio.to_thread(self._open_mailbox)
+        self._writer = MailboxWriter(mailbox, loop.call_soon_threadsafe)
+        self._node = Node(
+            self._config,
+            identity=self._identity,
+            writer=self._writer,
+            policy=self._config.policy,
+            storage_peers=[peer_id(text) for text in self._config.storage_peers],
+            clock=time.monotonic,
+            wall_ms=now_ms,
+        )
+        try:
+            self._server = await loop.create_server(
+                self._make_connection,
+                self._config.host,
+                self._config.port,
+                ssl=await asyncio.to_thread(self._load_tls),
+                backlog=_BACKLOG,
+            )
+        except BaseException:
+            await asyncio.to_thread(self._writer.close)
+            raise
+        self._tick()
+        _log.info("listening", extra={"fields": {"url": self.url, "relay": self.identity}})
+
+    async def close(self) -> None:
+        """
+        Stop gracefully: take nothing new, finish what is written, say "going away".
+
+        Mail being stored is committed and its sender told; then sessions are
+        closed with 1001 and have ``drain_timeout`` seconds to take what was
+        written to them. Doing it twice is harmless.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._server is None or self._node is None or self._writer is None:
+            return
+        self._server.close()
+        if self._ticker:
+            self._ticker.cancel()
+        await self._settle_stores(self._writer)
+        self._node.drain(CloseCode.GOING_AWAY)
+        await self._wait_gone()
+        await asyncio.to_thread(self._writer.close)
+        await self._server.wait_closed()
+        _log.info("stopped", extra={"fields": {}})
+
+    @property
+    def _listening(self) -> asyncio.Server:
+        if self._server is None or not self._server.sockets:
+            raise ClosedError("the relay is not listening")
+        return self._server
+
+    async def _settle_stores(self, writer: MailboxWriter) -> None:
+        """Wait until all that is being stored now is committed and answered."""
+        settled = asyncio.Event()
+        writer.submit(lambda mailbox: None, lambda result: settled.set())
+        await settled.wait()
+
+    async def _wait_gone(self) -> None:
+        if self._connections:
+            self._all_gone.clear()
+            try:
+                async with asyncio.timeout(self._config.drain_timeout):
+                    await self._all_gone.wait()
+            except TimeoutError:
+                for connection in list(self._connections):
+                    connection.abort()
+                await self._all_gone.wait()
+
+    def _make_connection(self) -> WebSocketConnection:
+        assert self._node is not None  # made before the server
+        return WebSocketConnection(
+            self._node,
+            max_frame_bytes=self._config.max_frame_bytes,
+            max_connections=self._config.max_connections,
+            handshake_timeout=self._config.register_timeout,
+            opened=self._connections.add,
+            closed=self._forget,
+        )
+
+    def _forget(self, connection: WebSocketConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._all_gone.set()
+
+    def _tick(self) -> None:
+        assert self._node is not None  # started
+        # First the next one, so that a fault in this one does not stop the clock.
+        self._ticker = asyncio.get_running_loop().call_later(self._tick_interval, self._tick)
+        self._node.tick()
+
+    @property
+    def _tick_interval(self) -> float:
+        periods: list[float] = [1.0, self._config.register_timeout / 4]
+        if self._config.heartbeat_interval:
+            periods.append(self._config.heartbeat_interval / 4)
+        return min(periods)
+
+    def _load_identity(self) -> KeyPair:
+        if self._given_identity is not None:
+            return self._given_identity
+        if self._config.data_dir is None:
+            return Identity.generate()
+        return Identity.load_or_create(self._config.data_dir / "relay-identity.json")
+
+    def _open_mailbox(self) -> Mailbox:
+        bounds = {
+            "max_messages": self._config.mailbox_max_messages,
+            "max_bytes": self._config.mailbox_max_bytes,
+        }
+        if self._config.memory or self._config.data_dir is None:
+            return MemoryMailbox(**bounds)
+        return SqliteMailbox(self._config.data_dir / "mailbox.sqlite3", **bounds)
+
+    def _load_tls(self) -> ssl.SSLContext | None:
+        if self._config.tls_cert is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self._config.tls_cert, self._config.tls_key)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(
+                f"cannot use certificate {self._config.tls_cert} with key "
+                f"{self._config.tls_key}: {error}"
+            ) from error
+        return context
+
+
+_BACKLOG = min(4096, max(128, socket.SOMAXCONN))
+"""Connections that may wait to be accepted, when thousands come back at once."""
+
+
+def _configure(settings: dict[str, Any]) -> RelayConfig:
+    try:
+        return RelayConfig(**settings)
+    except TypeError as error:
+        raise ConfigurationError(f"unknown setting: {error}") from error

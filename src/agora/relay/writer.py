@@ -1,0 +1,110 @@
+"""
+The one thread that touches the mailboxes, so that the event loop never waits for a disk.
+
+It takes all that waits, does it in order, and commits once (group commit): one
+sync serves every message that came while the last one was being synced.
+Results go back to the loop in the same order, after the commit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+
+from agora.errors import AgoraError
+from agora.mailbox import Mailbox
+
+__all__ = ["Job", "MailboxWriter"]
+
+_log = logging.getLogger("agora.relay")
+
+Work = Callable[[Mailbox], object]
+Done = Callable[[object], None]
+"""Called on the loop with what the work returned, or the exception it raised."""
+
+Job = tuple[Work, Done]
+
+
+class MailboxWriter:
+    """
+    Runs jobs on a mailbox, in order, each committed before its result is told.
+
+    Args:
+        mailbox: Owned from here on; closed by :meth:`close`.
+        post: Runs a callable on the loop's thread, such as ``loop.call_soon_threadsafe``.
+    """
+
+    def __init__(self, mailbox: Mailbox, post: Callable[[Callable[[], None]], object]) -> None:
+        self._mailbox = mailbox
+        self._post = post
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name="agora-mailbox", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work, done: Done) -> None:
+        """Queue *work*; *done* gets its result or exception when it is committed."""
+        self._jobs.put((work, done))
+
+    def close(self) -> None:
+        """Finish all that was queued and close the mailbox. Blocks until then."""
+        self._jobs.put(None)
+        self._thread.join()
+        self._mailbox.close()
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            batch, is_open = self._next_batch()
+            results = self._commit_together(batch) if batch else []
+            if results:
+                self._post(partial(_tell, results))
+
+    def _next_batch(self) -> tuple[list[Job], bool]:
+        """Wait for a job; return it with all that wait behind it, and whether more may come."""
+        batch: list[Job] = []
+        job = self._jobs.get()
+        while job is not None:
+            batch.append(job)
+            if self._jobs.empty() or len(batch) == _MAX_BATCH:
+                return batch, True
+            job = self._jobs.get()
+        return batch, False
+
+    def _commit_together(self, batch: list[Job]) -> list[tuple[Done, object]]:
+        try:
+            results = [(done, self._do(work)) for work, done in batch]
+            self._mailbox.commit()
+        except Exception:
+            # A full disk may have undone what earlier jobs of the batch did: none of it counts.
+            _log.exception("mailbox commit failed", extra={"fields": {"jobs": len(batch)}})
+            self._mailbox.rollback()
+            return [(done, self._do_alone(work)) for work, done in batch]
+        return results
+
+    def _do_alone(self, work: Work) -> object:
+        """Do one job with a commit of its own, so that only what cannot be stored fails."""
+        try:
+            result = self._do(work)
+            self._mailbox.commit()
+        except Exception as error:
+            self._mailbox.rollback()
+            return error
+        return result
+
+    def _do(self, work: Work) -> object:
+        try:
+            return work(self._mailbox)
+        except AgoraError as refusal:  # full, or there already: an answer, and nothing was written
+            return refusal
+
+
+_MAX_BATCH = 1_000
+"""Jobs per commit: bounds how long the first of them waits for its answer."""
+
+
+def _tell(results: list[tuple[Done, object]]) -> None:
+    for done, result in results:
+        done(result)
