@@ -96,9 +96,7 @@ def test_names_are_sorted_at_every_depth_and_arrays_never() -> None:
 def test_members_keep_their_order_in_json_text_save_for_array_indices() -> None:
     value = {"b": 1, "10": 2, "01": 3, "9": 4, "4294967295": 5, "4294967294": 6, "a": 7}
 
-    assert json_text(value) == (
-        '{"9":4,"10":2,"4294967294":6,"b":1,"01":3,"4294967295":5,"a":7}'
-    )
+    assert json_text(value) == ('{"9":4,"10":2,"4294967294":6,"b":1,"01":3,"4294967295":5,"a":7}')
 
 
 def test_two_names_that_are_one_in_javascript_are_one_member_and_the_last_wins() -> None:
@@ -174,10 +172,34 @@ def test_what_is_not_a_number_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "[", "]", "[1,]", "{,}", '{"a"}', "{a:1}", "'a'", "01", "1.", ".5", "+1", "1 2", "tru"]
-    + ['"\n"', '"\\x"', '"\\ud83"', '"', "\ufeff1", "\xa01", "[1]\x00", "\ud800", '"\\\ude00"'],
+    [
+        "",
+        " ",
+        "[",
+        "]",
+        "[1,]",
+        "{,}",
+        '{"a"}',
+        "{a:1}",
+        "'a'",
+        "01",
+        "1.",
+        ".5",
+        "+1",
+        "1 2",
+        "nul",
+    ],
 )
 def test_what_is_not_json_is_refused(text: str) -> None:
+    with pytest.raises(CanonicalJSONError):
+        parse_json(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"\n"', '"\\x"', '"\\ud83"', '"', "\ufeff1", "\xa01", "[1]\x00", "\ud800", '"\\\ude00"'],
+)
+def test_characters_out_of_place_are_refused(text: str) -> None:
     with pytest.raises(CanonicalJSONError):
         parse_json(text)
 

@@ -8,8 +8,8 @@ The curve's arithmetic at the end is naive on purpose: it finds the points that
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from hashlib import sha512
-from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -20,14 +20,13 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
 from agora.errors import IdentityError
 from agora.keys import (
-    PRIVATE_KEY_PREFIX,
     PUBLIC_KEY_PREFIX,
     REFUSED_POINTS,
     KeyPair,
@@ -162,8 +161,11 @@ def test_a_public_key_is_a_peer_id() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [A.upper(), A + "00", A + "z", A + "\n", " " + A, A[:-1], A[24:], A_PRIVATE, "*", "alice", ""]
-    + [A.replace("5531b8", "5531B8"), A[:-1] + "٣", A[:-1] + "ｂ", PUBLIC_KEY_PREFIX + "g" * 64],
+    [
+        *(A.upper(), A.replace("5531b8", "5531B8"), A[:-1] + "٣", A[:-1] + "ｂ"),
+        *(A + "00", A + "z", A + "\n", " " + A, A[:-1], A[24:]),
+        *(A_PRIVATE, PUBLIC_KEY_PREFIX + "g" * 64, "*", "alice", ""),
+    ],
 )
 def test_another_spelling_is_not_a_peer_id(value: str) -> None:
     assert not is_peer_id(value)
@@ -190,8 +192,11 @@ def test_a_signature_fits_its_key_and_its_data_only() -> None:
 
 @pytest.mark.parametrize(
     "signature",
-    [SIGNATURE.upper(), SIGNATURE + "00", SIGNATURE + "z", SIGNATURE + "\n", SIGNATURE[:-1], ""]
-    + [SIGNATURE[:-2] + "zz", None, 5, True, [], {}, bytes.fromhex(SIGNATURE)],
+    [
+        *(SIGNATURE.upper(), SIGNATURE + "00", SIGNATURE + "z", SIGNATURE + "\n"),
+        *(SIGNATURE[:-1], SIGNATURE[:-2] + "zz", ""),
+        *(None, 5, True, [], {}, bytes.fromhex(SIGNATURE)),
+    ],
 )
 def test_another_spelling_of_a_signature_is_refused(signature: object) -> None:
     assert not verify(A, signature, DATA)
@@ -235,6 +240,8 @@ def test_openssl_agrees_about_signatures_of_which_a_bit_was_turned(
 def test_openssl_agrees_about_random_keys_and_signatures(
     key: bytes, signature: bytes, data: bytes
 ) -> None:
+    assume(not {key.hex(), signature[:32].hex()} & REFUSED_POINTS)
+
     ours = verify(PUBLIC_KEY_PREFIX + key.hex(), signature.hex(), data)
 
     assert ours is openssl_accepts(key, signature, data)
@@ -293,6 +300,7 @@ def test_the_refused_points_are_all_of_small_order_and_all_that_are_not_reduced(
     assert len(REFUSED_POINTS - reduced) == 2 * (2**255 - P)
 
 
+@cache
 def forgeries() -> list[tuple[bytes, bytes]]:
     """Sign with S = 0, as anybody can, and hope that R is −h·A: among 8 points it soon is."""
     points = sorted(encode(point) for point in small_order_points())
@@ -395,6 +403,7 @@ BASE = next(
 )
 
 
+@cache
 def small_order_points() -> list[Point]:
     """Find the eight points that vanish when doubled three times; the last is of order 8."""
     decoded = (decode(y) for y in itertools.count(2))

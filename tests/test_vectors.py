@@ -18,7 +18,6 @@ import pytest
 
 from agora.canonical import canonical_json, canonical_text, json_text, parse_json
 from agora.envelope import (
-    ENVELOPE_REASONS,
     open_envelope,
     open_legacy_envelope,
     seal,
@@ -58,7 +57,6 @@ def verdict(text: str) -> str:
     try:
         open_envelope(text)
     except EnvelopeError as error:
-        assert error.reason in ENVELOPE_REASONS
         return error.reason
     return "valid"
 
@@ -69,7 +67,7 @@ def expected_verdict(expected: dict[str, Any]) -> str:
     return "valid" if expected["valid"] else str(expected["reason"])
 
 
-def by_name(part: str) -> Any:
+def by_name(part: str) -> pytest.MarkDecorator:
     vectors = VECTORS[part]
     return pytest.mark.parametrize("vector", vectors, ids=[vector["name"] for vector in vectors])
 
@@ -239,7 +237,9 @@ BEYOND: dict[str, Callable[[], str]] = {
 def signed_600_deep() -> str:
     """Write what our own writer refuses to: the payload is put in as text."""
     payload = "[" * 600 + "]" * 600
-    canonical = canonical_text({"from": ALICE.peer_id, "payload": 0, "timestamp": 0, "to": [BOB.peer_id], "type": "t"})
+    canonical = canonical_text(
+        {"from": ALICE.peer_id, "payload": 0, "timestamp": 0, "to": [BOB.peer_id], "type": "t"}
+    )
     canonical = canonical.replace('"payload":0', f'"payload":{payload}')
     id_, signature = sha256(canonical.encode()).hexdigest(), ALICE.sign(canonical.encode())
     return f'{canonical[:-1]},"id":"{id_}","signature":"{signature}"}}'
@@ -258,7 +258,9 @@ def test_an_envelope_signed_in_the_same_way_but_well_formed_is_valid() -> None:
 
 
 def test_the_quirks_page_has_no_row_that_is_not_held() -> None:
-    vectors = {vector["name"] for part in ("quirks", "invalid", "cases") for vector in VECTORS[part]}
+    vectors = {
+        vector["name"] for part in ("quirks", "invalid", "cases") for vector in VECTORS[part]
+    }
 
     assert QUIRK_ROWS.keys() <= vectors | BEYOND.keys()
 
@@ -269,8 +271,8 @@ PEER_A = KeyPair.from_hex(APPENDIX["A"], APPENDIX["A_private"])
 PEER_B = KeyPair.from_hex(APPENDIX["B"], APPENDIX["B_private"])
 
 
-def appendix(*, plain: bool) -> Any:
-    """Give the vectors that JSON can hold, or those with the word ``undefined`` inside the payload."""
+def appendix(*, plain: bool) -> pytest.MarkDecorator:
+    """Give the vectors that JSON can hold, or those whose payload has ``undefined`` inside."""
     vectors = [
         vector
         for vector in APPENDIX["vectors"]
@@ -287,9 +289,12 @@ def canonical_of(vector: dict[str, Any]) -> str:
 def wire_of(vector: dict[str, Any]) -> dict[str, Any]:
     """Give the envelope as it is after the wire, where undefined members vanish."""
     text = canonical_of(vector).replace(":undefined", ':"undefined"')
-    without = {"object_pairs_hook": lambda pairs: {k: v for k, v in pairs if v != "undefined"}}
-    members: dict[str, Any] = json.loads(text, **without)
+    members = json.loads(text, object_pairs_hook=without_undefined)
     return {"id": vector["id"], **members, "signature": vector["signature"]}
+
+
+def without_undefined(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in members if value != "undefined"}
 
 
 @appendix(plain=True)
@@ -311,7 +316,7 @@ def test_a_vector_of_the_appendix_is_opened_and_sealed(vector: dict[str, Any]) -
     assert opened.sender == PEER_A.peer_id
     if not opened.has_payload:
         return  # nobody seals an absent payload here
-    fields = {
+    fields: dict[str, Any] = {
         "type": opened.type,
         "payload": opened.payload,
         "timestamp_ms": opened.timestamp_ms,
@@ -350,7 +355,11 @@ def test_every_number_is_written_as_node_writes_it() -> None:
             "0f69f5895f3c9c5a9783506aaf5a16c6944a08a67ba7624a702106754ebf42b1",
         ),
         (
-            {"name": "code-review", "version": "1.0.0", "inputSchema": {"type": "object", "b": 1, "a": 2}},
+            {
+                "name": "code-review",
+                "version": "1.0.0",
+                "inputSchema": {"type": "object", "b": 1, "a": 2},
+            },
             "f16d33dd25a8b051d37e22747c9515faf6cf340677fef59c6ad37d034807c654",
         ),
     ],

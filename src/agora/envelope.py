@@ -98,8 +98,9 @@ class _Opened:
     to: tuple[str, ...] = field(compare=False)
     timestamp_ms: int | float = field(compare=False)
     in_reply_to: str | None = field(compare=False)
-    payload: Json = field(compare=False)
-    signature: str
+    # Not shown, as it is nobody's business but the recipient's: a repr ends up in logs.
+    payload: Json = field(compare=False, repr=False)
+    signature: str = field(repr=False)
     canonical: bytes = field(compare=False, repr=False)
     _members: dict[str, Json] = field(compare=False, repr=False)
 
@@ -258,7 +259,7 @@ def _is_truthy(value: Json) -> bool:
 
 
 def _verified(members: dict[str, Json], kind: type[_Kind]) -> _Kind:
-    """Check as the reference does, then what it lets pass, so that its refusals keep its reasons."""
+    """Check as the reference does, then what it lets pass: so its refusals keep their reasons."""
     try:
         canonical = _canonical(members, kind)
     except CanonicalJSONError as error:

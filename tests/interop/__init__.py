@@ -3,4 +3,6 @@
 import pytest
 
 # The asserts of the replayer say what they compared, as those of a test do.
-pytest.register_assert_rewrite(f"{__name__}.replay")
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{part}" for part in ("comparing", "player", "replay"))
+)

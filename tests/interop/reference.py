@@ -55,16 +55,21 @@ class ReferenceRelay:
 
     url: str
 
-    @property
-    def port(self) -> int:
-        return int(self.url.rpartition(":")[2])
-
 
 @asynccontextmanager
-async def reference_relay(directory: str, options: Mapping[str, Any]) -> AsyncIterator[ReferenceRelay]:
-    """Run the relay built in *directory*; *options* are in the words of ``agora.Relay``."""
-    async with _node("reference_relay.mjs", directory, options) as node:
+async def reference_relay(
+    directory: str, data_dir: Path, settings: Mapping[str, Any]
+) -> AsyncIterator[ReferenceRelay]:
+    """Run the relay built in *directory*; *settings* are in the words of ``agora.Relay``."""
+    told = {**settings, "data_dir": str(data_dir)}
+    if isinstance(identity := settings.get("identity"), KeyPair):
+        told["identity"] = _key_members(identity)
+    async with _node("reference_relay.mjs", directory, told) as node:
         yield ReferenceRelay((await _read_line(node))["url"])
+
+
+def _key_members(key_pair: KeyPair) -> dict[str, str]:
+    return {"publicKey": key_pair.public_key, "privateKey": key_pair.private_key}
 
 
 class ReferenceClient:
@@ -90,7 +95,7 @@ class ReferenceClient:
         return line["returned"]
 
     async def event(self, name: str) -> list[Any]:
-        """Wait for the next event of this *name* and return what came with it; others are dropped."""
+        """Wait for the next event of this *name*; return what came with it. Others are dropped."""
         while True:
             if self._emitted:
                 emitted, given = self._emitted.pop(0)
@@ -102,20 +107,28 @@ class ReferenceClient:
 
 
 @asynccontextmanager
-async def reference_client(url: str, key_pair: KeyPair, **config: object) -> AsyncIterator[ReferenceClient]:
+async def reference_client(
+    url: str, key_pair: KeyPair, **config: object
+) -> AsyncIterator[ReferenceClient]:
     """Run a ``RelayClient`` of the reference for *key_pair*; it is not connected yet."""
-    full = {
-        "relayUrl": url,
-        "publicKey": key_pair.public_key,
-        "privateKey": key_pair.private_key,
-        **config,
-    }
+    full = {"relayUrl": url, **_key_members(key_pair), **config}
     async with _node("reference_client.mjs", CURRENT_DIR, full) as node:
         yield ReferenceClient(node)
 
 
-async def run_reference_cli(config: Path, *arguments: str) -> tuple[int, Any]:
-    """Run the reference's ``agora`` command; return its exit code and the JSON it printed."""
+async def run_reference_cli(
+    folder: Path, key_pair: KeyPair, relay_url: str, contacts: Mapping[str, str], *arguments: str
+) -> tuple[int, Any]:
+    """
+    Run the reference's ``agora`` command as *key_pair*.
+
+    Returns:
+        Its exit code, and the JSON it printed, or else what it said on stderr.
+    """
+    config = folder / "config.json"
+    peers = {name: {"publicKey": key, "name": name} for name, key in contacts.items()}
+    members = {"identity": _key_members(key_pair), "relay": relay_url, "peers": peers}
+    config.write_text(json.dumps(members), "utf-8")
     node = await asyncio.create_subprocess_exec(
         _node_program(),
         str(Path(CURRENT_DIR, "dist", "cli.js")),

@@ -27,23 +27,22 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from agora.envelope import EVERYONE, Envelope, open_envelope, seal
+from agora.envelope import EVERYONE, open_envelope, seal
 
-from .situations import KEYS, Dialect, Situation
-from .sockets import Heard, Manners, RawSocket
+from .comparing import Frame, check_frame, shortened
+from .player import Player, joined, manners
+from .situations import KEYS, Dialect, Situation, Step
+from .sockets import Manners, RawSocket
 
 __all__ = ["OpenRelay", "RunningRelay", "replay"]
 
 PATIENCE = 20.0  # seconds for anything that must come; nothing waits that long but a failure
-
-# Members that our relay adds to a frame: not compared, unless a step names them.
-ADDED_MEMBERS = frozenset({"code", "id", "to", "retryAfterMs", "relay", "reason", "sessionId"})
+SAME_MS = 2  # a relay that keeps monotonic times and tells them as dates is a rounding off
 
 
 class RunningRelay(Protocol):
@@ -53,7 +52,6 @@ class RunningRelay(Protocol):
     def url(self) -> str: ...
 
 
-Frame = dict[str, Any]
 OpenRelay = Callable[[Situation], AbstractAsyncContextManager[RunningRelay]]
 
 
@@ -78,22 +76,21 @@ async def replay(situation: Situation, open_relay: OpenRelay) -> list[Frame]:
             house.stop()
     if failure is not None:
         raise failure
-    return stage.heard
+    return [frame for player in stage.everyone for frame in player.frames]
 
 
 async def _act(situation: Situation, stage: _Stage) -> None:
     for number, step in enumerate(situation.steps):
         try:
             await stage.act(step)
-        except Exception as error:  # whatever went wrong, the step is what a reader needs first
-            raise AssertionError(
-                f"{situation.title}, step {number}: {_shortened(json.dumps(step))}\n{error}"
-            ) from error
+        except Exception as error:  # whatever went wrong, a reader needs the step first
+            told = shortened(json.dumps(step))
+            raise AssertionError(f"{situation.title}, step {number}: {told}\n{error}") from error
     await stage.settle_all()
 
 
 class _House:
-    """The relay, kept by a task of its own: it is stopped by the one that started it."""
+    """The relay, kept by a task of its own: who starts a relay also stops it."""
 
     def __init__(self, relay: AbstractAsyncContextManager[RunningRelay]) -> None:
         self._relay = relay
@@ -121,29 +118,26 @@ class _House:
 
 
 class _Stage:
-    """Who is on, what they have said and heard."""
+    """Who is on, what they say and what they hear."""
 
-    def __init__(
-        self, dialect: Dialect, url: str, house: _House, tasks: asyncio.TaskGroup
-    ) -> None:
+    def __init__(self, dialect: Dialect, url: str, house: _House, tasks: asyncio.TaskGroup) -> None:
+        self.everyone: list[Player] = []
         self._dialect = dialect
         self._url = url
         self._house = house
         self._tasks = tasks
-        self._players: dict[str, _Player] = {}
-        self._sockets: list[RawSocket] = []
-        self.heard: list[Frame] = []
-        self._last_speaker: _Player | None = None
+        self._players: dict[str, Player] = {}
+        self._last_speaker: Player | None = None
         self._timestamps = itertools.count(1767226000000)
-        self._envelopes: dict[tuple[str, Any], tuple[str | None, Envelope]] = {}
-        self._last_seen: list[int] = []
+        self._sent: dict[tuple[str, int], bytes] = {}
+        self._last_seen = 0
         self._retry_after_ms = 0
 
     def leave(self) -> None:
-        for socket in self._sockets:
-            socket.vanish()
+        for player in self.everyone:
+            player.socket.vanish()
 
-    async def act(self, step: Mapping[str, Any]) -> None:
+    async def act(self, step: Step) -> None:
         async with asyncio.timeout(PATIENCE):
             match step:
                 case {"note": _} | {"event": _}:
@@ -153,14 +147,14 @@ class _Stage:
                 case {"wait_retry_ms": _}:
                     await asyncio.sleep(self._retry_after_ms / 1000)
                 case {"relay": "stops"}:
-                    await self.settle_all()
+                    await self._settle_players()
                     self._house.stop()
                 case {"relay": "stopped"}:
                     await self._house.wait_stopped()
                 case {"http": str(request), "status": status}:
                     assert await _http_status(self._url, request) == status
-                case {"from": str(name), "open": manners}:
-                    await self._open(name, _manners(**manners))
+                case {"from": str(name), "open": members}:
+                    await self._come_in(name, manners(**members))
                 case {"from": str(name)}:
                     await self._speak(name, step)
                 case {"to": str(name)}:
@@ -169,40 +163,43 @@ class _Stage:
                     raise ValueError(f"no such step: {step}")
 
     async def settle_all(self) -> None:
-        """Wait until the relay has done all it was told; nobody may have heard more than recorded."""
+        """Wait until the relay has done all it was told; nobody has heard more than was told."""
+        async with asyncio.timeout(PATIENCE):
+            await self._settle_players()
+        unheard = {name: player.unheard() for name, player in self._players.items()}
+        assert not any(unheard.values()), f"heard besides: {unheard}"
+
+    async def _settle_players(self) -> None:
         # Twice: what the first client's words set off may reach the second after its own pong.
         for player in [*self._players.values()] * 2:
             await player.settle()
-        unheard = {n: [str(h) for h in p.unheard()] for n, p in self._players.items()}
-        assert not any(unheard.values()), f"heard besides: {unheard}"
 
     # A client does
 
-    async def _open(self, name: str, manners: Manners) -> _Player:
-        socket = await RawSocket.connect(self._url, manners, self._tasks)
-        self._sockets.append(socket)
-        self._players[name] = player = _Player(socket, self.heard)
+    async def _come_in(self, name: str, how: Manners) -> Player:
+        player = Player(await RawSocket.connect(self._url, how, self._tasks))
+        self._players[name] = player
+        self.everyone.append(player)
         return player
 
-    async def _speak(self, name: str, step: Mapping[str, Any]) -> None:
+    async def _speak(self, name: str, step: Step) -> None:
         player = self._players.get(name)
         if player is None or player.is_over:
-            player = await self._open(name, Manners())
-        if self._last_speaker not in (None, player):
+            player = await self._come_in(name, Manners())
+        if self._last_speaker is not None and self._last_speaker is not player:
             await self._last_speaker.settle()
         self._last_speaker = player
         match step:
             case {"seal": order}:
                 self._send_sealed(player, name, **order)
-            case {"again": payload}:
-                to, envelope = self._envelopes[name, payload]
-                player.socket.send_text(_frame_of(to, envelope.to_dict()))
+            case {"again": int(payload)}:
+                player.socket.send_text(self._sent[name, payload])
             case _:
-                player.say(step)
+                player.do(step)
 
     def _send_sealed(
         self,
-        player: _Player,
+        player: Player,
         name: str,
         *,
         to: str,
@@ -213,24 +210,22 @@ class _Stage:
         spoil: str | None = None,
     ) -> None:
         """Send *count* envelopes with the payloads from *payload* on; to ``*`` is a broadcast."""
-        signer = KEYS[_key_name(by or name)]
-        addressed = [KEYS[recipient].peer_id for recipient in recipients or [to]]
-        frame_to = None if to == EVERYONE else KEYS[to].peer_id
         for content in range(payload, payload + count):
             envelope = seal(
-                signer,
+                KEYS[_key_name(by or name)],
                 type="publish",
                 payload=content,
-                to=addressed,
+                to=[KEYS[recipient].peer_id for recipient in recipients or [to]],
                 timestamp_ms=next(self._timestamps),
-            )
-            self._envelopes[name, content] = frame_to, envelope
-            members = envelope.to_dict() | ({spoil: "0" * 128} if spoil else {})
-            player.socket.send_text(_frame_of(frame_to, members))
+            ).to_dict()
+            if spoil is not None:
+                envelope[spoil] = "0" * 128
+            self._sent[name, content] = text = _frame_of(to, envelope)
+            player.socket.send_text(text)
 
     # A client hears
 
-    async def _hear(self, player: _Player, step: Mapping[str, Any]) -> None:
+    async def _hear(self, player: Player, step: Step) -> None:
         match step:
             case {"close": int(code)}:
                 assert str(await player.hear()) == f"close {code}"
@@ -238,182 +233,51 @@ class _Stage:
                 await player.hear_control("ping", payload)
             case {"pong": payload}:
                 await player.hear_control("pong", payload)
-            case {"opened": headers}:
-                player.check_handshake(**headers)
+            case {"opened": recorded}:
+                player.check_handshake(recorded)
             case {"sealed": order}:
                 await self._hear_sealed(player, **order)
             case {"frame_text": pieces}:
                 await self._hear_text(player, joined(pieces))
-            case {"frame": expected}:
-                self._check(expected, await player.hear_frame(), step)
+            case {"frame": recorded}:
+                await self._hear_frame(player, recorded, step)
             case _:
                 raise ValueError(f"no such step: {step}")
 
-    async def _hear_text(self, player: _Player, expected: str) -> None:
-        """Hear a frame too large or too deep to be compared member by member without need."""
-        heard = await player.hear()
-        if heard.text != expected:
-            assert json.loads(heard.text) == json.loads(expected), f"heard {_shortened(str(heard))}"
+    async def _hear_frame(self, player: Player, recorded: Frame, step: Step) -> None:
+        heard = await player.hear_frame()
+        check_frame(recorded, heard, step, self._dialect)
+        self._retry_after_ms = heard.get("retryAfterMs", self._retry_after_ms)
+        if "last_seen" in step:
+            [peer] = heard["envelope"]["payload"]["peers"]
+            self._check_last_seen(peer["lastSeen"], step["last_seen"])
+
+    async def _hear_text(self, player: Player, recorded: str) -> None:
+        """Hear a frame that is too large or too deep to be read without need."""
+        heard = (await player.hear()).text
+        if heard != recorded:
+            assert json.loads(heard) == json.loads(recorded), f"heard {shortened(heard)}"
 
     async def _hear_sealed(
-        self, player: _Player, *, by: str, payload: int, count: int = 1, order: str = "kept"
+        self, player: Player, *, by: str, payload: int, count: int = 1, order: str = "kept"
     ) -> None:
         """Hear *count* of the envelopes that *by* sent, with the payloads from *payload* on."""
         heard = [await player.hear_frame() for _ in range(count)]
-        assert {frame["type"] for frame in heard} == {"message"}, f"heard {heard}"
-        contents = [open_envelope(frame["envelope"]).payload for frame in heard]
+        assert {frame["type"] for frame in heard} == {"message"}, f"heard {shortened(heard)}"
+        envelopes = [open_envelope(frame["envelope"]) for frame in heard]
+        assert {envelope.sender for envelope in envelopes} == {KEYS[by].peer_id}
+        contents = [envelope.payload for envelope in envelopes]
         if order == "any":
-            contents.sort(key=str)
-        expected: list[object] = list(range(payload, payload + count))
-        assert contents == (sorted(expected, key=str) if order == "any" else expected)
+            contents.sort(key=lambda content: content if isinstance(content, int) else -1)
+        assert contents == list(range(payload, payload + count))
 
-    def _check(self, expected: dict[str, Any], heard: dict[str, Any], step: Mapping[str, Any]) -> None:
-        if self._dialect == "older" and expected["type"] == "error":
-            # The older relay's clients know an error by its code; its text is for people.
-            expected = {name: value for name, value in expected.items() if name != "message"}
-            heard = {name: value for name, value in heard.items() if name != "message"}
-        wanted = _expected(expected, heard, frozenset(step.get("free", ())) | {"sessionId"})
-        assert heard == wanted, f"heard    {_shortened(str(heard))}\nexpected {_shortened(str(wanted))}"
-        self._retry_after_ms = heard.get("retryAfterMs", self._retry_after_ms)
-        if "verifies" in step:
-            assert _verifies(heard["envelope"]) == step["verifies"]
-        if "last_seen" in step:
-            self._check_last_seen(heard["envelope"]["payload"]["peers"][0]["lastSeen"], step["last_seen"])
-
-    def _check_last_seen(self, last_seen: int, said: str) -> None:
-        match said:
+    def _check_last_seen(self, last_seen: int, told: str) -> None:
+        match told:
             case "as before":
-                assert last_seen == self._last_seen[-1]
+                assert abs(last_seen - self._last_seen) <= SAME_MS
             case "later":
-                assert last_seen > self._last_seen[-1]
-        self._last_seen.append(last_seen)
-
-
-class _Player:
-    """One client: its socket, and what it heard before the record says so."""
-
-    def __init__(self, socket: RawSocket, heard: list[Frame]) -> None:
-        self.socket = socket
-        self._heard = heard
-        self.is_over = False
-        self._is_registered = False
-        self._early: deque[Heard] = deque()
-
-    def say(self, what: Mapping[str, Any]) -> None:
-        match what:
-            case {"text": text}:
-                self.socket.send_text(joined(text).encode())
-            case {"text_hex": data}:
-                self.socket.send_text(bytes.fromhex(data))
-            case {"binary": text}:
-                self.socket.send_binary(text.encode())
-            case {"binary_hex": data}:
-                self.socket.send_binary(bytes.fromhex(data))
-            case {"fragments": texts}:
-                self.socket.send_fragments([text.encode() for text in texts])
-            case {"raw": data}:
-                self.socket.send_raw(bytes.fromhex(data))
-            case {"ping": text}:
-                self.socket.send_ping(text.encode())
-            case {"close": True}:
-                self.socket.close()
-            case {"vanish": True}:
-                self.socket.vanish()
-            case _:
-                raise ValueError(f"no such step: {what}")
-
-    async def hear(self) -> Heard:
-        heard = self._early.popleft() if self._early else await self.socket.messages.get()
-        self.is_over = self.is_over or heard.kind == "close"
-        return heard
-
-    async def hear_frame(self) -> Frame:
-        heard = await self.hear()
-        assert heard.kind == "text", f"heard {heard}"
-        frame: Frame = json.loads(heard.text)
-        self._heard.append(frame)
-        self._is_registered = self._is_registered or frame["type"] == "registered"
-        return frame
-
-    async def hear_control(self, kind: str, payload: str | None) -> None:
-        # Pings in between are the relay's own business.
-        while (heard := await self.socket.controls.get()).kind != kind:
-            pass
-        assert payload in (None, heard.text)
-
-    async def settle(self) -> None:
-        """Wait until the relay has done all that this client told it."""
-        if self.is_over or not self._is_registered:
-            return  # the current reference closes on a ping before registration
-        self.socket.send_text(b'{"type":"ping"}')
-        while (heard := await self.socket.messages.get()).text != '{"type":"pong"}':
-            self._early.append(heard)
-            if heard.kind == "close":
-                return
-
-    def unheard(self) -> Iterable[Heard]:
-        while not self.socket.messages.empty():
-            self._early.append(self.socket.messages.get_nowait())
-        return self._early
-
-    def check_handshake(self, **headers: str | None) -> None:
-        names = {"extensions": "Sec-WebSocket-Extensions", "subprotocol": "Sec-WebSocket-Protocol"}
-        heard = {name: self.socket.handshake.get(names[name]) for name in headers}
-        assert heard == headers
-
-
-# Comparing
-
-
-def _expected(recorded: Any, heard: Any, free: frozenset[str]) -> Any:
-    """
-    Return *recorded* as it may be heard today.
-
-    Members that our relay adds to the frame may be there; the values of *free*
-    members, at any depth, are those of the day.
-    """
-    wanted = _with_free_values(recorded, heard, free)
-    added = {name: heard[name] for name in heard if name in ADDED_MEMBERS and name not in recorded}
-    return wanted | added
-
-
-def _with_free_values(recorded: Any, heard: Any, free: frozenset[str]) -> Any:
-    match recorded, heard:
-        case dict(), dict():
-            return {
-                name: heard[name]
-                if name in free and name in heard
-                else _with_free_values(value, heard.get(name), free)
-                for name, value in recorded.items()
-            }
-        case list(), list() if len(recorded) == len(heard):
-            return [_with_free_values(*pair, free) for pair in zip(recorded, heard, strict=True)]
-        case _:
-            return recorded
-
-
-def _verifies(envelope: dict[str, Any]) -> bool:
-    try:
-        open_envelope(envelope)
-    except ValueError:
-        return False
-    return True
-
-
-# Texts
-
-
-def joined(pieces: str | list[Any]) -> str:
-    """Put a text together from its pieces."""
-    if isinstance(pieces, str):
-        return pieces
-    return "".join(p if isinstance(p, str) else p[0] * p[1] for p in pieces)
-
-
-def _frame_of(to: str | None, envelope: Mapping[str, Any]) -> bytes:
-    if to is None:
-        return json.dumps({"type": "broadcast", "envelope": envelope}).encode()
-    return json.dumps({"type": "message", "to": to, "envelope": envelope}).encode()
+                assert last_seen > self._last_seen + SAME_MS
+        self._last_seen = last_seen
 
 
 def _key_name(name: str) -> str:
@@ -421,28 +285,10 @@ def _key_name(name: str) -> str:
     return name if name in KEYS else name.rstrip("2")
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= 1500 else f"{text[:700]} … {text[-700:]}"
-
-
-# Coming in
-
-
-def _manners(
-    *,
-    path: str = "/",
-    origin: str | None = None,
-    extensions: str | None = None,
-    subprotocols: str | None = None,
-    answers_pings: bool = True,
-) -> Manners:
-    headers = {
-        "Origin": origin,
-        "Sec-WebSocket-Extensions": extensions,
-        "Sec-WebSocket-Protocol": subprotocols,
-    }
-    given = tuple((name, value) for name, value in headers.items() if value is not None)
-    return Manners(path, given, answers_pings)
+def _frame_of(to: str, envelope: Mapping[str, Any]) -> bytes:
+    if to == EVERYONE:
+        return json.dumps({"type": "broadcast", "envelope": envelope}).encode()
+    return json.dumps({"type": "message", "to": KEYS[to].peer_id, "envelope": envelope}).encode()
 
 
 async def _http_status(url: str, request: str) -> int | None:
@@ -453,8 +299,8 @@ async def _http_status(url: str, request: str) -> int | None:
     try:
         async with asyncio.timeout(1.0):
             line = await reader.readline()
-        return int(line.split()[1])
     except TimeoutError:
         return None
     finally:
         writer.transport.abort()
+    return int(line.split()[1])

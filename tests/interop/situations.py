@@ -27,6 +27,7 @@ __all__ = [
     "Difference",
     "Situation",
     "Splice",
+    "Step",
     "as_we_answer",
 ]
 

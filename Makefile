@@ -1,0 +1,53 @@
+# What a person types. `make demo` and `make test` need Python 3.11 or newer and nothing else.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/installed
+
+.PHONY: help demo test test-long lint check format interop lock clean
+
+help:             ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP)    ## watch agents talk through a relay; ends by itself
+	@$(BIN)/python -m demo
+
+test: $(STAMP)    ## run every test
+	$(BIN)/python -m pytest
+
+test-long: $(STAMP)  ## the long forms too: more examples, more frames, more kills
+	$(BIN)/python -m pytest -m "long or not long" --hypothesis-profile=long --timeout=1800
+
+lint: $(STAMP)    ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+check: lint test  ## what CI runs
+
+format: $(STAMP)  ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+interop: $(STAMP) ## against the reference, built elsewhere: make interop REFERENCE=DIR [REFERENCE_OLD=DIR]
+	@test -n "$(REFERENCE)" || { echo "say where it is: make interop REFERENCE=DIR (see docs/howto/interop.md)"; exit 2; }
+	AGORA_REFERENCE_DIR="$(abspath $(REFERENCE))" \
+	AGORA_REFERENCE_OLD_DIR="$(if $(REFERENCE_OLD),$(abspath $(REFERENCE_OLD)))" \
+	$(BIN)/python -m pytest tests/interop
+
+lock: $(STAMP)    ## resolve the dependencies anew into requirements/
+	$(BIN)/python tools/lock.py
+
+clean:            ## remove what the above made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
+
+# Installed once, and again when what is locked or declared has changed.
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Agora needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,1 @@
+"""`make demo`: agents meet at a relay, and you can read along."""

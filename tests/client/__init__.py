@@ -1,0 +1,1 @@
+"""The client on real sockets: every promise once."""

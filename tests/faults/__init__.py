@@ -1,0 +1,1 @@
+"""What a bad network does, and what answers it."""

@@ -1,0 +1,80 @@
+"""The package as a user gets it: a wheel in an empty environment, with and without the relay."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def _run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command], cwd=folder, capture_output=True, text=True, timeout=240
+    )
+
+
+@pytest.fixture(scope="module")
+def client_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment that has the wheel and what a client needs, no more."""
+    folder = tmp_path_factory.mktemp("wheel")
+    built = _run(
+        sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, folder=ROOT
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = folder.glob("agora_relay-*.whl")
+    venv.create(folder / "empty", with_pip=True)
+    python = folder / "empty" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    locked = ROOT / "requirements" / "client.txt"
+    pip = [python, "-m", "pip", "install", "--quiet"]
+    for options in (["--require-hashes", "--requirement", locked], ["--no-deps", wheel]):
+        installed = _run(*pip, *options, folder=folder)
+        assert installed.returncode == 0, installed.stderr
+    return python
+
+
+@pytest.mark.timeout(300)
+def test_a_client_seals_and_opens_without_the_relays_dependencies(
+    client_python: Path, tmp_path: Path
+) -> None:
+    script = (
+        "import agora, importlib.util as u; me = agora.Identity.generate(); "
+        "e = agora.seal(me, type='publish', payload={'text': 'hi'}, to=me.peer_id); "
+        "print(agora.open_envelope(e.to_json()).payload['text'], "
+        "[u.find_spec(n) for n in ('uvloop', 'platformdirs', 'dotenv', 'pytest')])"
+    )
+
+    ran = _run(client_python, "-c", script, folder=tmp_path)
+
+    assert ran.stdout.strip() == "hi [None, None, None, None]", ran.stderr
+
+
+@pytest.mark.timeout(300)
+def test_the_command_of_the_wheel_says_its_version_and_which_extra_a_relay_needs(
+    client_python: Path, tmp_path: Path
+) -> None:
+    version = _run(client_python, "-m", "agora", "--version", folder=tmp_path)
+    relay = _run(client_python, "-m", "agora", "relay", folder=tmp_path)
+
+    assert "0.1.0" in version.stdout
+    assert relay.returncode != 0
+    assert "agora-relay[relay]" in relay.stderr
+    assert "Traceback" not in relay.stderr
+
+
+@pytest.mark.timeout(300)
+def test_the_wheel_is_typed_and_carries_its_licence(client_python: Path, tmp_path: Path) -> None:
+    script = (
+        "import importlib.metadata as m; "
+        "print(*sorted(str(f).rpartition('/')[2] for f in m.files('agora-relay') "
+        "if str(f).endswith(('py.typed', 'LICENSE'))))"
+    )
+
+    assert _run(client_python, "-c", script, folder=tmp_path).stdout.split() == [
+        "LICENSE",
+        "py.typed",
+    ]
