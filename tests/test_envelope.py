@@ -7,7 +7,6 @@ import dataclasses
 import json
 import pickle
 import sys
-from collections.abc import Mapping
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
@@ -428,12 +427,14 @@ def test_a_repr_says_which_envelope_but_not_what_is_in_it() -> None:
     [
         ({}, None, None, None),
         ({"id": 5, "from": [], "to": "x"}, None, None, None),
-        ({"id": "i", "from": "a", "to": ["b", 5, None, "c"]}, "i", "a", ("b", "c")),
-        ({"id": "i", "sender": "s"}, "i", "s", None),
+        ({"id": "too short for one"}, None, None, None),
+        ({"id": "i" * 64, "from": "a", "to": ["b", 5, None, "c"]}, "i" * 64, "a", ("b", "c")),
+        ({"id": "i" * 64, "sender": "s"}, "i" * 64, "s", None),
+        (["no", "object"], None, None, None),
     ],
 )
 def test_a_sealed_envelope_says_what_it_claims(
-    members: Mapping[str, Any], id_: str | None, sender: str | None, to: tuple[str, ...] | None
+    members: Any, id_: str | None, sender: str | None, to: tuple[str, ...] | None
 ) -> None:
     received = Sealed(members)
 

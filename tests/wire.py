@@ -34,9 +34,9 @@ HANDSHAKE = (
 )
 
 
-def frame(opcode: Opcode, data: bytes = b"", *, fin: bool = True, rsv1: bool = False) -> bytes:
+def frame(opcode: Opcode, data: bytes = b"", *, fin: bool = True) -> bytes:
     """Return the bytes of one frame as clients write it."""
-    return Frame(opcode, data, fin=fin, rsv1=rsv1).serialize(mask=True)
+    return Frame(opcode, data, fin=fin).serialize(mask=True)
 
 
 @dataclass(frozen=True, slots=True)

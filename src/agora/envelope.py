@@ -56,19 +56,25 @@ ENVELOPE_REASONS: Final = (_ROUTING, _ID, _SIGNATURE)
 @dataclass(frozen=True, slots=True)
 class Sealed:
     """
-    An envelope as it was received: parsed, not trusted.
+    What was received as an envelope: parsed, not trusted, perhaps no object at all.
 
-    It keeps *members* without copying them: wrap what `parse_json` gave, and
-    let go of it. The claims are good for the error frame that answers them,
-    and for nothing else.
+    It keeps *value* without copying it: wrap what `parse_json` gave, and let go
+    of it. The claims are good for the error frame that answers them, and for
+    nothing else.
     """
 
-    members: Mapping[str, Json]
+    value: Json
+
+    @property
+    def members(self) -> Mapping[str, Json]:
+        """Its members; none where it is no object."""
+        return self.value if isinstance(self.value, dict) else {}
 
     @property
     def claimed_id(self) -> str | None:
-        """The id it says it has."""
-        return _string_or_none(self.members.get("id"))
+        """The id it says it has, if that could be one."""
+        claimed = self.members.get("id")
+        return claimed if isinstance(claimed, str) and len(claimed) == _ID_LENGTH else None
 
     @property
     def claimed_sender(self) -> str | None:
@@ -82,6 +88,9 @@ class Sealed:
         if not isinstance(to, list):
             return None
         return tuple(recipient for recipient in to if isinstance(recipient, str))
+
+
+_ID_LENGTH: Final = 64
 
 
 def _string_or_none(value: Json) -> str | None:

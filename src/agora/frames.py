@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from agora.canonical import Json, json_text, parse_json
 from agora.codes import ErrorCode
+from agora.envelope import Sealed
 from agora.errors import CanonicalJSONError, FrameError
 from agora.keys import PeerId, is_peer_id
 
@@ -36,7 +37,6 @@ __all__ = [
     "Submit",
     "UnknownAnswer",
     "UnknownRequest",
-    "claimed_id",
     "decode_answer",
     "decode_request",
     "encode_broadcast",
@@ -68,14 +68,14 @@ class Submit:
     """A ``message`` frame: hand this envelope (not yet trusted) to one peer."""
 
     to: str
-    envelope: Json
+    envelope: Sealed
 
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
     """Hand this envelope (not yet trusted) to everyone who is online."""
 
-    envelope: Json
+    envelope: Sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Delivery:
     """A ``message`` frame from the relay: an envelope (not yet trusted) and who sent it."""
 
     sender: str
-    envelope: Json
+    envelope: Sealed
     name: str | None = None
 
 
@@ -224,38 +224,34 @@ def _decode_register(members: Mapping[str, Json]) -> Register:
 
 
 def _decode_submit(members: Mapping[str, Json]) -> Submit:
-    to, envelope = members.get("to"), members.get("envelope")
+    to, envelope = members.get("to"), Sealed(members.get("envelope"))
     if not (isinstance(to, str) and to):
         raise _bad_member("message", "to", envelope, None)
-    if not envelope and envelope != [] and envelope != {}:
-        raise _bad_member("message", "envelope", None, to)
+    if _is_missing(envelope):
+        raise _bad_member("message", "envelope", envelope, to)
     return Submit(to, envelope)
 
 
 def _decode_broadcast(members: Mapping[str, Json]) -> Broadcast:
-    envelope = members.get("envelope")
-    if not envelope and envelope != [] and envelope != {}:
-        raise _bad_member("broadcast", "envelope", None, None)
+    envelope = Sealed(members.get("envelope"))
+    if _is_missing(envelope):
+        raise _bad_member("broadcast", "envelope", envelope, None)
     return Broadcast(envelope)
 
 
-def _bad_member(frame_type: str, member: str, envelope: Json, to: str | None) -> FrameError:
+def _is_missing(envelope: Sealed) -> bool:
+    """Tell what the reference counts as no envelope: whatever JavaScript holds for false."""
+    return not envelope.value and not isinstance(envelope.value, list | dict)
+
+
+def _bad_member(frame_type: str, member: str, envelope: Sealed, to: str | None) -> FrameError:
     return FrameError(
         ErrorCode.INVALID_MESSAGE,
         f'Invalid {frame_type}: missing or invalid "{member}" field',
         frame_type=frame_type,
-        envelope_id=claimed_id(envelope),
+        envelope_id=envelope.claimed_id,
         to=to,
     )
-
-
-def claimed_id(envelope: Json) -> str | None:
-    """Return the id an untrusted envelope claims, to name it in an error; None without one."""
-    identifier = envelope.get("id") if isinstance(envelope, dict) else None
-    return identifier if isinstance(identifier, str) and len(identifier) == _ID_LENGTH else None
-
-
-_ID_LENGTH = 64
 
 
 def _decode_ping(members: Mapping[str, Json]) -> Ping:
@@ -281,13 +277,14 @@ def _listed_peer(entry: Json) -> ListedPeer | None:
 
 
 def _decode_delivery(members: Mapping[str, Json]) -> Delivery:
-    sender, envelope, name = members.get("from"), members.get("envelope"), members.get("name")
+    sender, name = members.get("from"), members.get("name")
+    envelope = Sealed(members.get("envelope"))
     if not isinstance(sender, str) or "envelope" not in members:
         raise FrameError(
             ErrorCode.INVALID_MESSAGE,
             'a message without "from" or "envelope"',
             frame_type="message",
-            envelope_id=claimed_id(envelope),
+            envelope_id=envelope.claimed_id,
         )
     return Delivery(sender, envelope, name if isinstance(name, str) and name else None)
 

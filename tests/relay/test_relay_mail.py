@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from websockets.frames import Opcode
 
-from agora.errors import ConfigurationError
 from agora.keys import KeyPair
 from agora.relay import Relay
 from tests.relay.process import relay_process
@@ -120,6 +119,7 @@ async def test_what_was_answered_survives_a_kill(sleeper: KeyPair, tmp_path: Pat
         numbers = [f["envelope"]["payload"] for f in frames if f["type"] == "message"]
         while not numbers or numbers[-1] < answered:
             numbers += await peer.payloads(1)
+        peer.socket.transport.abort()  # there may be more, which is as well
 
     assert numbers == list(range(len(numbers)))
 
@@ -136,23 +136,6 @@ async def test_a_recipient_that_dies_without_reading_loses_nothing(sleeper: KeyP
             assert await peer.payloads(1_000) == list(range(1_000))
 
 
-async def test_a_recipient_that_dies_in_the_middle_gets_the_rest(sleeper: KeyPair) -> None:
-    async with Relay(**with_mailbox(sleeper, window_messages=10)) as relay:
-        async with raw_peer(relay.url) as alice:
-            await send_numbers(alice, sleeper, range(200))
-        async with raw_peer(relay.url, sleeper) as dying:
-            seen = await dying.payloads(95)
-            dying.socket.transport.abort()
-        async with raw_peer(relay.url, sleeper) as peer:
-            first, *_ = await peer.payloads(1)
-            assert isinstance(first, int)
-            rest = await peer.payloads(199 - first)
-
-    assert seen == list(range(95))
-    assert first <= 95  # what it read and did not confirm may come again, what it did not must
-    assert rest == list(range(first + 1, 200))
-
-
 async def heard_before_ping(wire: Wire) -> tuple[list[Any], bytes]:
     """Read mail up to the WebSocket ping behind it; return payloads and the ping's payload."""
     payloads = []
@@ -162,6 +145,23 @@ async def heard_before_ping(wire: Wire) -> tuple[list[Any], bytes]:
             payloads.append(members["envelope"]["payload"])
     assert answer.opcode is Opcode.PING
     return payloads, answer.data
+
+
+async def test_a_recipient_that_dies_in_the_middle_gets_the_rest_next_time(
+    sleeper: KeyPair,
+) -> None:
+    async with Relay(**with_mailbox(sleeper, window_messages=10)) as relay:
+        async with raw_peer(relay.url) as alice:
+            await send_numbers(alice, sleeper, range(100))
+        async with opened_wire(relay.url) as dying:
+            dying.register(sleeper)
+            for _ in range(5):
+                page, marker = await heard_before_ping(dying)
+                dying.write(frame(Opcode.PONG, marker))
+            assert page == list(range(40, 50))
+            await heard_before_ping(dying)  # a sixth, which it does not confirm
+        async with raw_peer(relay.url, sleeper) as peer:
+            assert await peer.payloads(50) == list(range(50, 100))
 
 
 async def test_no_more_than_a_window_is_on_its_way_until_it_is_confirmed(sleeper: KeyPair) -> None:
@@ -205,10 +205,10 @@ async def test_both_sessions_of_a_storage_peer_get_what_comes(sleeper: KeyPair) 
         raw_peer(relay.url, sleeper) as first,
         raw_peer(relay.url, sleeper) as second,
     ):
-        await send_numbers(alice, sleeper, range(300))
+        await send_numbers(alice, sleeper, range(100))
 
-        assert await first.payloads(300) == list(range(300))
-        assert await second.payloads(300) == list(range(300))
+        assert await first.payloads(100) == list(range(100))
+        assert await second.payloads(100) == list(range(100))
 
 
 async def test_a_full_mailbox_refuses_the_newest_and_keeps_the_oldest(sleeper: KeyPair) -> None:
@@ -263,12 +263,6 @@ async def test_a_broadcast_is_stored_for_nobody(sleeper: KeyPair) -> None:
             assert await alice.answers() == []
         async with raw_peer(relay.url, sleeper) as peer:
             assert await peer.answers() == []
-
-
-async def test_a_second_relay_on_the_same_data_refuses_to_start(tmp_path: Path) -> None:
-    async with Relay(port=0, data_dir=tmp_path):
-        with pytest.raises(ConfigurationError, match="in use by another relay"):
-            await Relay(port=0, data_dir=tmp_path).start()
 
 
 async def test_many_senders_are_each_kept_in_order(sleeper: KeyPair, tmp_path: Path) -> None:

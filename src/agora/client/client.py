@@ -406,10 +406,14 @@ class Client:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    async def events(self) -> AsyncIterator[ClientEvent]:
-        """Yield what happens besides messages, from now on; ends when the client is closed."""
+    def events(self) -> AsyncIterator[ClientEvent]:
+        """Return an iterator over what happens besides messages, from now on; ends on close."""
         queue: Inbox[ClientEvent] = Inbox(_EVENT_BOUND)
-        stop = self.listen(queue.put_nowait)
+        return self._events(queue, self.listen(queue.put_nowait))
+
+    async def _events(
+        self, queue: Inbox[ClientEvent], stop: Callable[[], None]
+    ) -> AsyncIterator[ClientEvent]:
         try:
             while True:
                 event = await queue.get()
@@ -457,7 +461,8 @@ class Client:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.answer):
                 for receipt in receipts:
-                    await receipt.first_word()
+                    if receipt.why is None:  # else it waits behind others, for a known reason
+                        await receipt.first_word()
 
     def _timestamp(self) -> int:
         """

@@ -12,11 +12,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agora.canonical import Json, json_text
+from agora.canonical import json_text
 from agora.codes import ErrorCode
-from agora.envelope import Envelope, open_envelope, open_legacy_envelope
+from agora.envelope import Envelope, Sealed, open_envelope, open_legacy_envelope
 from agora.errors import EnvelopeError
-from agora.frames import claimed_id, encode_error
+from agora.frames import encode_error
 from agora.keys import PeerId
 
 __all__ = ["EnvelopePolicy", "Parcel", "Refusal", "ReplayWindow", "admit"]
@@ -136,12 +136,12 @@ class Parcel:
     envelope: Envelope | None = None
 
 
-def admit(value: Json, *, sender: PeerId, to: str | None, policy: EnvelopePolicy) -> Parcel:
+def admit(sealed: Sealed, *, sender: PeerId, to: str | None, policy: EnvelopePolicy) -> Parcel:
     """
     Check an envelope and return it as a parcel.
 
     Args:
-        value: What the frame held.
+        sealed: What the frame held.
         sender: The key that the connection registered.
         to: The frame's recipient; None for a broadcast, which names none.
         policy: Which envelopes are taken.
@@ -150,67 +150,64 @@ def admit(value: Json, *, sender: PeerId, to: str | None, policy: EnvelopePolicy
         Refusal: ``invalid_message``, ``sender_mismatch``, ``recipient_mismatch`` or
             ``invalid_envelope``.
     """
-    if policy is not EnvelopePolicy.STRICT and _is_legacy(value):
+    if policy is not EnvelopePolicy.STRICT and _is_legacy(sealed):
         try:
-            return _admit_legacy(value, sender, to)
+            return _admit_legacy(sealed, sender, to)
         except Refusal:
             if policy is EnvelopePolicy.LEGACY:
                 raise
     try:
-        return _admit_strict(value, sender, to)
+        return _admit_strict(sealed, sender, to)
     except Refusal:
         if policy is EnvelopePolicy.OPEN:
-            return Parcel(sender, "", json_text(value))
+            return Parcel(sender, "", json_text(sealed.value))
         raise
 
 
-def _admit_strict(value: Json, sender: PeerId, to: str | None) -> Parcel:
+def _admit_strict(sealed: Sealed, sender: PeerId, to: str | None) -> Parcel:
     # Comparing two strings costs nothing beside a signature: look at the claims first.
-    claimed_sender = value.get("from") if isinstance(value, dict) else None
-    _check_sender(claimed_sender, value, sender, to)
-    claimed_to = value.get("to") if isinstance(value, dict) else None
-    if to is not None and isinstance(claimed_to, list) and claimed_to and to not in claimed_to:
+    _check_sender(sealed, sender, to)
+    if to is not None and sealed.claimed_to and to not in sealed.claimed_to:
         raise Refusal(
             ErrorCode.RECIPIENT_MISMATCH,
             "Envelope recipients do not include requested relay recipient",
-            envelope_id=claimed_id(value),
+            envelope_id=sealed.claimed_id,
             to=to,
         )
-    _check_is_object(value, to)
+    _check_is_object(sealed, to)
     try:
-        envelope = open_envelope(value)
+        envelope = open_envelope(sealed)
     except EnvelopeError as error:
-        raise _invalid(error, value, to) from error
+        raise _invalid(error, sealed, to) from error
     return Parcel(sender, envelope.id, envelope.wire_text, envelope)
 
 
-def _is_legacy(value: Json) -> bool:
-    return isinstance(value, dict) and "sender" in value and "from" not in value
+def _is_legacy(sealed: Sealed) -> bool:
+    return "sender" in sealed.members and "from" not in sealed.members
 
 
-def _admit_legacy(value: Json, sender: PeerId, to: str | None) -> Parcel:
-    assert isinstance(value, dict)  # _is_legacy
-    _check_sender(value["sender"], value, sender, to)
+def _admit_legacy(sealed: Sealed, sender: PeerId, to: str | None) -> Parcel:
+    _check_sender(sealed, sender, to)
     try:
-        envelope = open_legacy_envelope(value)
+        envelope = open_legacy_envelope(sealed)
     except EnvelopeError as error:
-        raise _invalid(error, value, to) from error
+        raise _invalid(error, sealed, to) from error
     return Parcel(sender, envelope.id, envelope.wire_text)
 
 
-def _check_sender(claimed: Json, value: Json, sender: PeerId, to: str | None) -> None:
-    if isinstance(claimed, str) and claimed and claimed != sender:
+def _check_sender(sealed: Sealed, sender: PeerId, to: str | None) -> None:
+    if sealed.claimed_sender and sealed.claimed_sender != sender:
         raise Refusal(
             ErrorCode.SENDER_MISMATCH,
             "Envelope sender does not match registered public key",
-            envelope_id=claimed_id(value),
+            envelope_id=sealed.claimed_id,
             to=to,
         )
 
 
-def _check_is_object(value: Json, to: str | None) -> None:
+def _check_is_object(sealed: Sealed, to: str | None) -> None:
     # An array passes, as in the reference, and then fails as an envelope.
-    if not isinstance(value, dict | list):
+    if not isinstance(sealed.value, dict | list):
         kind = "broadcast" if to is None else "message"
         raise Refusal(
             ErrorCode.INVALID_MESSAGE,
@@ -219,11 +216,11 @@ def _check_is_object(value: Json, to: str | None) -> None:
         )
 
 
-def _invalid(error: EnvelopeError, value: Json, to: str | None) -> Refusal:
+def _invalid(error: EnvelopeError, sealed: Sealed, to: str | None) -> Refusal:
     return Refusal(
         ErrorCode.INVALID_ENVELOPE,
         f"Invalid envelope: {error.reason}",
-        envelope_id=claimed_id(value),
+        envelope_id=sealed.claimed_id,
         to=to,
         reason=error.reason,
     )

@@ -101,8 +101,13 @@ class Outbox:
                 f"outbox holds {self._bytes} bytes of at most {self._max_bytes}: "
                 f"no room for {size} more"
             )
+        outgoing.why = next((o.why for o in self.addressed_to(outgoing.to) if o.why), None)
         self._waiting[outgoing] = size
         self._bytes += size
+
+    def addressed_to(self, recipient: str) -> list[Outgoing]:
+        """Return what waits for *recipient*, in order."""
+        return [outgoing for outgoing in self._waiting if outgoing.to == recipient]
 
     def settle(self, outgoing: Outgoing, status: Status) -> None:
         """Let a message go: the relay has had its last word on it."""
@@ -138,9 +143,8 @@ class Outbox:
 
     def wake(self, peer: str) -> None:
         """*peer* has come: what waits for it may be tried at once."""
-        for outgoing in self._waiting:
-            if outgoing.to == peer:
-                outgoing.not_before = 0.0
+        for outgoing in self.addressed_to(peer):
+            outgoing.not_before = 0.0
 
     def unsend(self) -> None:
         """The connection is gone: what was in flight waits again, its fate unknown."""

@@ -231,7 +231,7 @@ class PeerSession:
             yield self._ask(now)
 
     def _hold(self, now: float, cost: int) -> bool:
-        """Tell whether a rate, the relay's or our own, holds the next message back, and till when."""
+        """Tell whether a rate holds the next message back, the relay's or our own; and till when."""
         wait = self._rate.wait(now=now, cost=cost) if self._rate else 0.0
         self._held_until = max(self._paused_until, now + wait)
         if self._held_until > now:
@@ -342,7 +342,7 @@ class PeerSession:
     def _take(self, delivery: Delivery) -> list[Event]:
         """Let through what is signed, by whom the relay says, to us, for the first time."""
         try:
-            envelope = open_envelope(delivery.envelope)  # type: ignore[arg-type]  # total
+            envelope = open_envelope(delivery.envelope)
         except EnvelopeError as error:
             return [Problem(error)]
         if envelope.sender != delivery.sender:
@@ -413,7 +413,11 @@ class PeerSession:
         wait = self._timing.retry_first * 2**outgoing.attempts
         outgoing.not_before = now + min(wait, self._timing.retry_cap)
         outgoing.attempts = min(outgoing.attempts + 1, _MAX_DOUBLINGS)
-        return [Changed(outgoing)]
+        # Those behind it for the same recipient wait for the same reason.
+        behind = [o for o in self._outbox.addressed_to(outgoing.to) if not o.is_in_flight]
+        for held_back in behind:
+            held_back.why = code
+        return [Changed(held_back) for held_back in behind]
 
     def _give_up_largest(self) -> list[Event]:
         """A frame was too big: give up the largest in flight, or it would be sent for ever."""

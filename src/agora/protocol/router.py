@@ -22,10 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agora.canonical import Json
 from agora.codes import ErrorCode
-from agora.envelope import Envelope
-from agora.frames import claimed_id, encode_delivery, encode_presence, encode_registered
+from agora.envelope import EVERYONE, Envelope, Sealed
+from agora.frames import encode_delivery, encode_presence, encode_registered
 from agora.keys import PeerId
 from agora.limits import Limits
 from agora.protocol.actions import (
@@ -152,7 +151,7 @@ class Router:
 
     # Envelopes come in
 
-    def submit(self, session: SessionId, to: str, envelope: Json, now: float) -> list[Action]:
+    def submit(self, session: SessionId, to: str, envelope: Sealed, now: float) -> list[Action]:
         """
         Take an envelope for one recipient.
 
@@ -187,7 +186,7 @@ class Router:
             Note("message", {"id": mail.envelope_id, "from": sender, "to": to}),
         ]
 
-    def broadcast(self, session: SessionId, envelope: Json, now: float) -> list[Action]:
+    def broadcast(self, session: SessionId, envelope: Sealed, now: float) -> list[Action]:
         """
         Take an envelope for everyone else who is online; it is never stored.
 
@@ -297,7 +296,7 @@ class Router:
         self._taken.forget_old(now)
 
     def _check_rate(
-        self, sender: PeerId, now: float, *, envelope: Json, to: str | None = None, cost: int = 1
+        self, sender: PeerId, now: float, *, envelope: Sealed, to: str | None = None, cost: int = 1
     ) -> None:
         # Only looked at here and spent after the signature: a stranger who registers another's
         # key must not be able to use up the owner's rate with what he cannot sign.
@@ -309,7 +308,7 @@ class Router:
                 ErrorCode.RATE_LIMITED,
                 f"Rate limit of {self._limits.rate_limit_max_messages} messages in "
                 f"{self._limits.rate_limit_window_ms} ms reached",
-                envelope_id=claimed_id(envelope),
+                envelope_id=envelope.claimed_id,
                 to=to,
                 retry_after=wait,
             )
@@ -327,10 +326,6 @@ class Router:
     def _remember(self, key: tuple[str, str, str], now: float) -> None:
         if key[2] and self._limits.dedup_enabled:
             self._taken.add(key, now)
-
-
-EVERYONE = "*"
-"""The recipient that means all who are online."""
 
 
 def duplicate(envelope_id: str, to: str | None) -> Refusal:

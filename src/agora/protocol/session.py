@@ -30,7 +30,6 @@ from agora.frames import (
     Request,
     Submit,
     UnknownRequest,
-    claimed_id,
     decode_request,
 )
 from agora.limits import Limits
@@ -241,9 +240,9 @@ class RelaySession:
 def _claims(request: Request) -> tuple[str | None, str | None]:
     """Return the envelope id and recipient that a request claims, to name them in an error."""
     if isinstance(request, Submit):
-        return claimed_id(request.envelope), request.to
+        return request.envelope.claimed_id, request.to
     if isinstance(request, Broadcast):
-        return claimed_id(request.envelope), None
+        return request.envelope.claimed_id, None
     return None, None
 
 

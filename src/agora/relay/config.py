@@ -8,17 +8,25 @@ it has them (``AGORA_PORT``, ``AGORA_RATE_LIMIT_ENABLED`` …).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from agora.errors import ConfigurationError
 from agora.keys import is_peer_id
-from agora.limits import Limits, setting
+from agora.limits import Limits, check_setting, setting
 from agora.protocol.admission import EnvelopePolicy
 
-__all__ = ["RelayConfig", "environment_name", "from_environment", "parse_setting"]
+__all__ = [
+    "SETTINGS",
+    "LogConfig",
+    "RelayConfig",
+    "environment_names",
+    "from_environment",
+    "read_setting",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +76,7 @@ class RelayConfig(Limits):
         help="envelopes to take: strict (from and to, verified), legacy (also sender, verified), "
         "open (anything, unverified)",
         reason="what today's clients sign",
+        choices=tuple(EnvelopePolicy),
     )
     tls_cert: Path | None = setting(
         None,
@@ -87,11 +96,11 @@ class RelayConfig(Limits):
     )
 
     def __post_init__(self) -> None:
+        # In Python a path may be a string, and a list as good as a tuple.
+        for declared in fields(self):
+            object.__setattr__(self, declared.name, _normal(declared, getattr(self, declared.name)))
         super().__post_init__()
-        _check_policy(self.envelopes)
-        for peer in self.storage_peers:
-            if not is_peer_id(peer):
-                raise ConfigurationError(f"storage_peers holds {peer!r}, which is no peer id")
+        _check_storage_peers(self.storage_peers)
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("tls_cert and tls_key go together: one of them is missing")
 
@@ -101,66 +110,126 @@ class RelayConfig(Limits):
         return EnvelopePolicy(self.envelopes)
 
 
-def _check_policy(text: str) -> None:
-    if text not in set(EnvelopePolicy):
-        known = " · ".join(EnvelopePolicy)
-        raise ConfigurationError(f"envelopes of {text!r} is none of {known}")
+@dataclass(frozen=True, kw_only=True)
+class LogConfig:
+    """How the process of a relay logs, on standard error; an embedded relay leaves that alone."""
+
+    log_level: str = setting(
+        "info",
+        unit="",
+        help="least level to log: debug tells of every message, by its ids",
+        reason="who comes and goes, and what is refused",
+        choices=("debug", "info", "warning", "error"),
+    )
+    log_json: bool = setting(
+        False, unit="", help="one JSON object per line", reason="a person reads it first"
+    )
 
 
-def environment_name(declared: Field[Any]) -> str:
-    """Return the environment variable of a setting."""
-    return declared.metadata["env"] or f"AGORA_{declared.name.upper()}"
+def _in_reading_order() -> dict[str, Field[Any]]:
+    bounds = {declared.name for declared in fields(Limits)}
+    declared = sorted(fields(RelayConfig), key=lambda declared: declared.name in bounds)
+    return {declared.name: declared for declared in (*declared, *fields(LogConfig))}
 
+
+SETTINGS = _in_reading_order()
+"""Every setting of ``agora relay`` by its name: where it listens, what it admits, how it logs."""
 
 _ALIASES = {"data_dir": "AGORA_STORAGE_DIR"}
 """The reference's names for what has another name here."""
 
 
+def environment_names(declared: Field[Any]) -> list[str]:
+    """Return the environment variables of a setting; the first that is set counts."""
+    name = declared.metadata["env"] or f"AGORA_{declared.name.upper()}"
+    return [name, *filter(None, [_ALIASES.get(declared.name)])]
+
+
 def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """
-    Return the settings that *environ* gives, by field name.
+    Return the settings that *environ* gives, by name. An empty variable gives none.
 
     Raises:
-        ConfigurationError: When one cannot be read; the message names the variable.
+        ConfigurationError: When one cannot be; the message names the variable.
     """
     found = {}
-    for declared in fields(RelayConfig):
-        names = (environment_name(declared), _ALIASES.get(declared.name, ""))
-        name = next((name for name in names if environ.get(name)), None)
+    for declared in SETTINGS.values():
+        name = next((name for name in environment_names(declared) if environ.get(name)), None)
         if name is None:
             continue
         try:
-            found[declared.name] = parse_setting(declared, environ[name])
-        except ValueError as error:
+            found[declared.name] = read_setting(declared, environ[name])
+        except ConfigurationError as error:
             raise ConfigurationError(f"{name}: {error}") from error
     return found
 
 
-def parse_setting(declared: Field[Any], text: str) -> Any:
+def read_setting(declared: Field[Any], text: str) -> Any:
     """
-    Read the text of one setting as the type of its field.
+    Return what the text of one setting means.
 
     Raises:
-        ValueError: When it cannot be read.
+        ConfigurationError: When it cannot be read, or the setting cannot be that.
     """
-    kind = str(declared.type)
-    if kind == "bool":
-        return _parse_bool(text)
-    if kind == "int":
-        return int(text)
-    if kind == "float":
-        return float(text)
-    if kind.startswith("tuple"):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    if kind.startswith("Path"):
-        return Path(text).expanduser()
-    return text
+    try:
+        value = _READERS[str(declared.type)](text)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    check_setting(declared, value)
+    if declared.name == "storage_peers":
+        _check_storage_peers(value)
+    return value
 
 
-def _parse_bool(text: str) -> bool:
+def _read_bool(text: str) -> bool:
     lowered = text.strip().lower()
     if lowered in {"1", "true", "yes", "on"}:
         return True
     if lowered in {"0", "false", "no", "off"}:
         return False
     raise ValueError(f"{text!r} is neither true nor false")
+
+
+def _read_int(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no whole number") from error
+
+
+def _read_float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no number") from error
+
+
+def _read_list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _read_path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "bool": _read_bool,
+    "int": _read_int,
+    "float": _read_float,
+    "str": str,
+    "tuple[str, ...]": _read_list,
+    "Path | None": _read_path,
+}
+"""How a setting is read, by its type as it is written in the table."""
+
+
+def _normal(declared: Field[Any], value: Any) -> Any:
+    if _READERS[str(declared.type)] is _read_path and isinstance(value, str | os.PathLike):
+        return Path(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_storage_peers(peers: tuple[str, ...]) -> None:
+    for peer in peers:
+        if not is_peer_id(peer):
+            raise ConfigurationError(f"storage_peers holds {peer!r}, which is no peer id")

@@ -37,7 +37,7 @@ from agora.protocol.actions import (
 from agora.protocol.admission import EnvelopePolicy, Refusal
 from agora.protocol.router import Router, duplicate
 from agora.protocol.session import RelaySession
-from agora.relay.writer import MailboxWriter
+from agora.relay.writer import Writer
 
 __all__ = ["Connection", "Node"]
 
@@ -84,7 +84,7 @@ class Node:
         limits: Limits,
         *,
         identity: KeyPair,
-        writer: MailboxWriter,
+        writer: Writer,
         policy: EnvelopePolicy,
         storage_peers: Iterable[PeerId],
         clock: Callable[[], float],
@@ -100,6 +100,7 @@ class Node:
         )
         self._open: dict[SessionId, tuple[RelaySession, Connection]] = {}
         self._expired_at = clock()
+        self._is_draining = False
         self.counts: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -117,6 +118,8 @@ class Node:
 
     def receive(self, session_id: SessionId, data: str | bytes) -> None:
         """Take a message that came on a connection."""
+        if self._is_draining:
+            return  # not taken, not answered: the client sends it again where it comes back
         if entry := self._open.get(session_id):
             self._carry_out(entry[0].receive(data, now=self._clock()))
 
@@ -145,10 +148,20 @@ class Node:
             self._expired_at = now
             self._expire_mail()
 
-    def drain(self, code: CloseCode) -> None:
-        """Take nothing more from anyone, and close every connection with *code*."""
-        for session_id in list(self._open):
-            self._close(session_id, code)
+    def take_nothing_more(self) -> None:
+        """Let messages go unread from now on; what was taken is still settled and answered."""
+        self._is_draining = True
+
+    def close_all(self, code: CloseCode) -> None:
+        """
+        Close every connection with *code*, as the last thing this node does.
+
+        Nobody is told that the others go: all of them do, and on a full relay that
+        would be the square of them in frames.
+        """
+        open_now, self._open = self._open, {}
+        for _, connection in open_now.values():
+            connection.close(code)
 
     # What the core asks for
 

@@ -127,11 +127,13 @@ class Relay:
             wall_ms=now_ms,
         )
         try:
+            tls = await asyncio.to_thread(self._load_tls)
             self._server = await loop.create_server(
                 self._make_connection,
                 self._config.host,
                 self._config.port,
-                ssl=await asyncio.to_thread(self._load_tls),
+                ssl=tls,
+                ssl_handshake_timeout=self._config.register_timeout if tls else None,
                 backlog=_BACKLOG,
             )
         except BaseException:
@@ -156,8 +158,9 @@ class Relay:
         self._server.close()
         if self._ticker:
             self._ticker.cancel()
+        self._node.take_nothing_more()
         await self._settle_stores(self._writer)
-        self._node.drain(CloseCode.GOING_AWAY)
+        self._node.close_all(CloseCode.GOING_AWAY)
         await self._wait_gone()
         await asyncio.to_thread(self._writer.close)
         await self._server.wait_closed()

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
+from typing import Protocol
 
 from agora.errors import AgoraError
 from agora.mailbox import Mailbox
 
-__all__ = ["Job", "MailboxWriter"]
+__all__ = ["Job", "MailboxWriter", "Writer", "commit_together"]
 
 _log = logging.getLogger("agora.relay")
 
@@ -26,6 +27,14 @@ Done = Callable[[object], None]
 """Called on the loop with what the work returned, or the exception it raised."""
 
 Job = tuple[Work, Done]
+
+
+class Writer(Protocol):
+    """What a node needs of whoever writes its mailboxes."""
+
+    def submit(self, work: Work, done: Done) -> None:
+        """Queue *work*; *done* gets its result or exception when it is committed."""
+        ...
 
 
 class MailboxWriter:
@@ -58,9 +67,8 @@ class MailboxWriter:
         is_open = True
         while is_open:
             batch, is_open = self._next_batch()
-            results = self._commit_together(batch) if batch else []
-            if results:
-                self._post(partial(_tell, results))
+            if batch:
+                self._post(partial(_tell, commit_together(self._mailbox, batch)))
 
     def _next_batch(self) -> tuple[list[Job], bool]:
         """Wait for a job; return it with all that wait behind it, and whether more may come."""
@@ -73,36 +81,40 @@ class MailboxWriter:
             job = self._jobs.get()
         return batch, False
 
-    def _commit_together(self, batch: list[Job]) -> list[tuple[Done, object]]:
-        try:
-            results = [(done, self._do(work)) for work, done in batch]
-            self._mailbox.commit()
-        except Exception:
-            # A full disk may have undone what earlier jobs of the batch did: none of it counts.
-            _log.exception("mailbox commit failed", extra={"fields": {"jobs": len(batch)}})
-            self._mailbox.rollback()
-            return [(done, self._do_alone(work)) for work, done in batch]
-        return results
-
-    def _do_alone(self, work: Work) -> object:
-        """Do one job with a commit of its own, so that only what cannot be stored fails."""
-        try:
-            result = self._do(work)
-            self._mailbox.commit()
-        except Exception as error:
-            self._mailbox.rollback()
-            return error
-        return result
-
-    def _do(self, work: Work) -> object:
-        try:
-            return work(self._mailbox)
-        except AgoraError as refusal:  # full, or there already: an answer, and nothing was written
-            return refusal
-
 
 _MAX_BATCH = 1_000
 """Jobs per commit: bounds how long the first of them waits for its answer."""
+
+
+def commit_together(mailbox: Mailbox, batch: list[Job]) -> list[tuple[Done, object]]:
+    """Do the jobs of *batch* in order with one commit; return who is to be told what."""
+    try:
+        results = [(done, _do(mailbox, work)) for work, done in batch]
+        mailbox.commit()
+    except Exception:
+        # A full disk may have undone what earlier jobs of the batch did: none of it counts.
+        _log.exception("mailbox commit failed", extra={"fields": {"jobs": len(batch)}})
+        mailbox.rollback()
+        return [(done, _do_alone(mailbox, work)) for work, done in batch]
+    return results
+
+
+def _do_alone(mailbox: Mailbox, work: Work) -> object:
+    """Do one job with a commit of its own, so that only what cannot be stored fails."""
+    try:
+        result = _do(mailbox, work)
+        mailbox.commit()
+    except Exception as error:
+        mailbox.rollback()
+        return error
+    return result
+
+
+def _do(mailbox: Mailbox, work: Work) -> object:
+    try:
+        return work(mailbox)
+    except AgoraError as refusal:  # full, or there already: an answer, and nothing was written
+        return refusal
 
 
 def _tell(results: list[tuple[Done, object]]) -> None:

@@ -1,0 +1,103 @@
+"""The flags of ``agora relay``, made from the table of settings in :mod:`agora.relay.config`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field
+from typing import Any, TypeVar
+
+import click
+
+from agora.errors import ConfigurationError
+from agora.relay.config import SETTINGS, environment_names, read_setting
+
+__all__ = ["flags_of", "given_settings", "setting_options", "shown_default"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_DEFAULTS_OF_THE_COMMAND = {"data_dir": "agora/relay in the user's data directory"}
+"""What the command puts in the place of None; an embedded relay then keeps nothing."""
+
+_ALIASES = {"data_dir": ["--storage-dir"]}
+"""The reference's flags for what has another name here."""
+
+_METAVARS = {"host": "ADDRESS", "port": "PORT", "data_dir": "FOLDER", "storage_peers": "PEER,…"}
+_METAVARS |= {"tls_cert": "FILE", "tls_key": "FILE"}
+
+
+def setting_options(command: _Command) -> _Command:
+    """Decorate a command with a flag for every setting, each None (or empty) unless given."""
+    for declared in reversed(SETTINGS.values()):
+        command = _option(declared)(command)
+    return command
+
+
+def given_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the *flags* made by :func:`setting_options` say, by the names of settings."""
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    if lists := given.get("storage_peers"):
+        given["storage_peers"] = tuple(peer for peers in lists for peer in peers)
+    return given
+
+
+def flags_of(declared: Field[Any]) -> list[str]:
+    """
+    Return the flags of a setting.
+
+    >>> flags_of(SETTINGS["dedup_enabled"])
+    ['--dedup-enabled/--no-dedup-enabled']
+    """
+    name = declared.name.replace("_", "-")
+    flag = f"--{name}/--no-{name}" if isinstance(declared.default, bool) else f"--{name}"
+    return [flag, *_ALIASES.get(declared.name, [])]
+
+
+def shown_default(declared: Field[Any]) -> str:
+    """Return the default of a setting as people write it, with its unit."""
+    default = _DEFAULTS_OF_THE_COMMAND.get(declared.name, declared.default)
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if default is None or default == ():
+        return "none"
+    number = f"{default:g}" if isinstance(default, float) and default.is_integer() else default
+    return f"{number} {declared.metadata['unit']}".strip()
+
+
+class _SettingType(click.ParamType):
+    """The text of one setting; what cannot be is a usage error that names the flag."""
+
+    def __init__(self, declared: Field[Any]) -> None:
+        self._declared = declared
+        self.name = declared.name
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        try:
+            return read_setting(self._declared, value)
+        except ConfigurationError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _option(declared: Field[Any]) -> Callable[[_Command], _Command]:
+    names = " or ".join(environment_names(declared))
+    kind: dict[str, Any] = {"default": None}
+    if not isinstance(declared.default, bool):
+        kind |= {"type": _SettingType(declared), "metavar": _metavar(declared)}
+    if declared.name == "storage_peers":
+        kind |= {"multiple": True}
+    return click.option(
+        *flags_of(declared),
+        declared.name,
+        help=f"{declared.metadata['help']}  [default: {shown_default(declared)}; {names}]",
+        **kind,
+    )
+
+
+def _metavar(declared: Field[Any]) -> str:
+    if choices := declared.metadata["choices"]:
+        return f"[{'|'.join(choices)}]"
+    unit = {"s": "seconds", "ms": "milliseconds"}.get(
+        declared.metadata["unit"], declared.metadata["unit"]
+    )
+    return _METAVARS.get(declared.name, unit.upper())

@@ -1,0 +1,53 @@
+"""What runs until it is stopped: SIGINT and SIGTERM ask it to end, and asking twice ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+__all__ = ["stop_signals", "until_first"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def stop_signals() -> Iterator[asyncio.Event]:
+    """
+    Give an event that is set by the first SIGINT or SIGTERM.
+
+    A second one then does what the system does by itself: it ends the process
+    at once. So a stop that takes too long needs no ``kill -9``.
+    """
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        loop.call_soon_threadsafe(asked.set)
+
+    # Not loop.add_signal_handler, which Windows has not.
+    before = {number: signal.signal(number, ask) for number in _SIGNALS}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+async def until_first(*works: Coroutine[Any, Any, object]) -> None:
+    """Run all together until the first ends, then cancel the others; what it raised is raised."""
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
