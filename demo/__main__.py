@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from websockets.asyncio.client import connect
+
 import agora
 from agora.client import Status
 from demo.stage import example, relay, scene, tell
+
+LAST_WORD = "and a third"
 
 
 async def main() -> None:
@@ -79,14 +84,23 @@ async def peers_have_joined(client: agora.Client, count: int) -> None:
 
 
 async def a_forger_fails(url: str, alice: agora.Identity, bob: agora.Identity) -> None:
-    """Nobody speaks for a key without it."""
-    scene("Mallory changes what Alice signed; the envelope no longer opens")
+    """Nobody speaks for a key without it: not by another's envelope, and not by changing one."""
+    scene("Mallory has an envelope of Alice's, and sends it on with another sum")
     signed = agora.seal(alice, type="publish", payload={"pay": 10}, to=bob.peer_id)
     forged = signed.to_dict() | {"payload": {"pay": 10_000}}
-    try:
-        agora.open_envelope(forged)
-    except agora.EnvelopeError as refusal:
-        tell("relay", f"refuses it: {refusal.reason}")
+    await refused(url, agora.Identity.generate().peer_id, bob.peer_id, forged)
+    # Now Mallory claims to be Alice: her key is public, after all.
+    await refused(url, alice.peer_id, bob.peer_id, forged)
+
+
+async def refused(url: str, registered_as: str, to: str, envelope: object) -> None:
+    """Send an envelope by hand, and tell what the relay makes of it."""
+    async with connect(url) as wire:
+        await wire.send(json.dumps({"type": "register", "publicKey": registered_as}))
+        await wire.recv()
+        await wire.send(json.dumps({"type": "message", "to": to, "envelope": envelope}))
+        answer = json.loads(await wire.recv())
+        tell("relay", f"{answer['message']} ({answer['code']})")
 
 
 async def a_message_waits_in_the_outbox(
@@ -106,7 +120,7 @@ async def mail_for_carol(url: str, alice: agora.Identity, carol: agora.Identity)
     """Carol is a storage peer: what is for her is committed to disk before it counts as sent."""
     scene("Carol is away too, but the relay keeps her mail")
     async with agora.Client(url, alice, name="alice") as me:
-        for text in ("first things first", "then the second", "and a third"):
+        for text in ("first things first", "then the second", LAST_WORD):
             receipt = await me.send(carol.peer_id, {"text": text})
             assert receipt.status is Status.SENT, receipt
             tell("alice", f"{text:<24} receipt: {receipt.status}")
@@ -115,8 +129,10 @@ async def mail_for_carol(url: str, alice: agora.Identity, carol: agora.Identity)
 async def carol_comes_back(url: str, carol: agora.Identity) -> None:
     """Her mail has outlived the relay's restart, in order."""
     async with agora.Client(url, carol, name="carol") as me:
-        for _ in range(3):
-            tell("carol", f"finds {(await anext(me)).text!r} in her mailbox")
+        async for message in me:
+            tell("carol", f"finds {message.text!r} in her mailbox")
+            if message.text == LAST_WORD:
+                return
 
 
 if __name__ == "__main__":

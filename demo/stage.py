@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import re
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,8 +28,18 @@ def scene(title: str) -> None:
 
 def tell(who: str, what: str) -> None:
     """Write one line of the transcript."""
-    padded = f"{who:>10}"
-    print(f"\033[36m{padded}\033[0m  {what}" if _IS_TERMINAL else f"{padded}  {what}", flush=True)
+    padded, shown = f"{who:>10}", _shortened(what)
+    print(f"\033[36m{padded}\033[0m  {shown}" if _IS_TERMINAL else f"{padded}  {shown}", flush=True)
+
+
+def _shortened(line: str) -> str:
+    """Shorten keys as everywhere, and other long hex, and what does not fit a screen."""
+    line = re.sub(r"302a300506032b6570032100[0-9a-f]{56}([0-9a-f]{8})", r"@\1", line)
+    line = re.sub(r"([0-9a-f]{8})[0-9a-f]{56,}", r"\1…", line)
+    return line if len(line) <= _COLUMNS else line[: _COLUMNS - 1] + "…"
+
+
+_COLUMNS = 100
 
 
 class Process:
@@ -63,9 +72,9 @@ class Process:
                 await self._changed.wait()
 
     async def stop(self) -> int:
-        """Ask it to stop, as Ctrl-C does; return its exit code."""
+        """Ask it to stop, as a service manager does; return its exit code."""
         if self._process.returncode is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()
         async with asyncio.timeout(20):
             return await self._process.wait()
 

@@ -21,7 +21,8 @@ def test_the_demo_ends_by_itself_and_tells_the_whole_story() -> None:
     for promised in (
         "heard 'hello, Bob'",
         "market opens at nine",
-        "refuses it: id_mismatch",
+        "(sender_mismatch)",
+        "Invalid envelope: id_mismatch (invalid_envelope)",
         "queued (unknown_recipient)",
         "receipt is now: sent",
         "finds 'and a third' in her mailbox",

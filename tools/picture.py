@@ -33,8 +33,8 @@ def draw(lines: list[str]) -> str:
     """Return the SVG of *lines*."""
     width, height = COLUMNS * CHARACTER + 40, len(lines) * LINE_HEIGHT + 40
     rows = "\n".join(
-        f'<text x="20" y="{20 + LINE_HEIGHT * (number + 1)}" xml:space="preserve">{row(line)}</text>'
-        for number, line in enumerate(lines)
+        f'<text x="20" y="{20 + LINE_HEIGHT * number}" xml:space="preserve">{row(line)}</text>'
+        for number, line in enumerate(lines, start=1)
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" '
