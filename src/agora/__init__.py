@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agora import sync
 from agora.canonical import canonical_json
 from agora.client import Client, Message, Receipt
 from agora.envelope import Envelope, open_envelope
@@ -35,6 +36,7 @@ __all__ = [
     "canonical_json",
     "open_envelope",
     "seal",
+    "sync",
 ]
 
 __version__ = "0.1.0"

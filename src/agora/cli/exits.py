@@ -46,10 +46,11 @@ class CannotStartError(AgoraError):
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """When a command ends with a code, and which exceptions are that."""
+    """When a command ends with a code, which exceptions are that, and what a person may try."""
 
     when: str
     errors: tuple[type[BaseException], ...] = ()
+    hint: str = ""
 
 
 EXIT_CODES: dict[int, Exit] = {
@@ -57,11 +58,19 @@ EXIT_CODES: dict[int, Exit] = {
     1: Exit("something that has no code of its own", (AgoraError, OSError)),
     2: Exit("the command line, a setting or a value is wrong", (InputError,)),
     3: Exit(
-        "no key pair: the config file is missing, damaged, or open to others", (IdentityError,)
+        "a key file is missing, damaged, open to others, or would be overwritten", (IdentityError,)
     ),
-    4: Exit("no peer is known by that name, or more than one", (PeerReferenceError,)),
+    4: Exit(
+        "no peer is known by that name, or more than one",
+        (PeerReferenceError,),
+        "agora peers lists who is known, agora peers add makes one known",
+    ),
     5: Exit("the relay refused, finally", (RefusedError,)),
-    6: Exit("no relay there, or none that registers us", (NotConnectedError, ClosedError)),
+    6: Exit(
+        "no relay there, or none that registers us",
+        (NotConnectedError, ClosedError),
+        "agora relay starts one, --relay URL names another",
+    ),
     7: Exit("no answer in time; what was asked may have happened", (NoAnswerError,)),
     8: Exit(
         "the relay did not take the message for now: `unknown_recipient` (not there, and no "

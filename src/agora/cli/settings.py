@@ -59,31 +59,28 @@ def shown_default(declared: Field[Any]) -> str:
         return "yes" if default else "no"
     if default is None or default == ():
         return "none"
-    number = f"{default:g}" if isinstance(default, float) and default.is_integer() else default
-    return f"{number} {declared.metadata['unit']}".strip()
+    if isinstance(default, float) and default.is_integer():
+        default = int(default)
+    return f"{default} {declared.metadata['unit']}".strip()
 
 
-class _SettingType(click.ParamType):
-    """The text of one setting; what cannot be is a usage error that names the flag."""
+def _reader(declared: Field[Any]) -> Callable[[str], Any]:
+    """Return how click reads a flag: what cannot be is a usage error, which names the flag."""
 
-    def __init__(self, declared: Field[Any]) -> None:
-        self._declared = declared
-        self.name = declared.name
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
+    def read(text: str) -> Any:
         try:
-            return read_setting(self._declared, value)
+            return read_setting(declared, text)
         except ConfigurationError as error:
-            self.fail(str(error), param, ctx)
+            raise click.BadParameter(str(error)) from error
+
+    return read
 
 
 def _option(declared: Field[Any]) -> Callable[[_Command], _Command]:
     names = " or ".join(environment_names(declared))
     kind: dict[str, Any] = {"default": None}
     if not isinstance(declared.default, bool):
-        kind |= {"type": _SettingType(declared), "metavar": _metavar(declared)}
+        kind |= {"type": _reader(declared), "metavar": _metavar(declared)}
     if declared.name == "storage_peers":
         kind |= {"multiple": True}
     return click.option(
@@ -97,7 +94,6 @@ def _option(declared: Field[Any]) -> Callable[[_Command], _Command]:
 def _metavar(declared: Field[Any]) -> str:
     if choices := declared.metadata["choices"]:
         return f"[{'|'.join(choices)}]"
-    unit = {"s": "seconds", "ms": "milliseconds"}.get(
-        declared.metadata["unit"], declared.metadata["unit"]
-    )
-    return _METAVARS.get(declared.name, unit.upper())
+    unit: str = declared.metadata["unit"]
+    spelled = {"s": "seconds", "ms": "milliseconds"}.get(unit, unit)
+    return _METAVARS.get(declared.name, spelled.upper())

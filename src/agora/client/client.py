@@ -194,10 +194,13 @@ class Client:
         What waits in the outbox is lost with it, and a warning says how many
         messages that were; ``await receipt.settled()`` before, where it matters.
         """
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            try:
+                await asyncio.wait([self._task])
+            except asyncio.CancelledError:
+                self._task.cancel()  # no time for a goodbye
+                raise
         self._end(None)
 
     @property
@@ -388,13 +391,23 @@ class Client:
 
         Args:
             concurrency: Handlers at work at a time; 1 keeps the messages' order.
+
+        Raises:
+            RefusedError: When the relay has refused us finally; handlers at work finish first.
         """
         places = asyncio.Semaphore(concurrency)
+        refusal: AgoraError | None = None
         async with asyncio.TaskGroup() as group:
-            async for message in self:
+            try:
                 await places.acquire()
-                task = group.create_task(self._handle(message))
-                task.add_done_callback(lambda _: places.release())
+                async for message in self:
+                    task = group.create_task(self._handle(message))
+                    task.add_done_callback(lambda _: places.release())
+                    await places.acquire()  # before the next: what was taken is handled
+            except AgoraError as error:  # raised as it is below, not inside an exception group
+                refusal = error
+        if refusal is not None:
+            raise refusal
 
     def listen(self, listener: Callable[[ClientEvent], object]) -> Callable[[], None]:
         """
@@ -409,6 +422,8 @@ class Client:
     def events(self) -> AsyncIterator[ClientEvent]:
         """Return an iterator over what happens besides messages, from now on; ends on close."""
         queue: Inbox[ClientEvent] = Inbox(_EVENT_BOUND)
+        if self._state is ConnectionState.CLOSED:
+            queue.put_nowait(StateChanged(self._state, self._error))  # all there will ever be
         return self._events(queue, self.listen(queue.put_nowait))
 
     async def _events(
@@ -515,9 +530,11 @@ class Client:
             case core.Opened(relay):
                 self._relay = relay
                 self._become(ConnectionState.CONNECTED)
-            case core.Lost(error):
+            case core.Lost(error, is_final):
                 self._error = error
-                if self._state is ConnectionState.CONNECTED:
+                for receipt in self._receipts.values():
+                    receipt.update()  # nobody is left to say more for now
+                if not is_final:
                     self._become(ConnectionState.CONNECTING, error)
             case core.Incoming(envelope, name):
                 self._deliver(Message(envelope, name, self._answer))

@@ -24,7 +24,7 @@ class ConnectionState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StateChanged:
-    """The connection has come, gone, or ended; *error* says why it went."""
+    """The connection has come, gone, ended, or an attempt at it has failed; *error* says why."""
 
     state: ConnectionState
     error: AgoraError | None = None

@@ -56,6 +56,8 @@ class Link:
         self._wait_room = wait_room
         self._reconnect = reconnect
         self._was_open = False
+        self._has_worked = False
+        self._is_reading = True
         self._loss: Lost | None = None
         self._to_send = asyncio.Event()
         self._clock_moved = asyncio.Event()
@@ -63,14 +65,10 @@ class Link:
     async def run(self) -> AgoraError:
         """Converse until a final refusal, and return it; without reconnecting, the first loss."""
         delays = reconnect_delays(random=random.random)
-        has_worked = False
         while True:
             self._was_open = False
             loss = await self._converse()
-            has_worked = has_worked or self._was_open
-            # What never worked and cannot is said at once; what worked may work again.
-            is_hopeless = isinstance(loss.error, ConfigurationError) and not has_worked
-            if loss.is_final or is_hopeless or not self._reconnect:
+            if loss.is_final:
                 return loss.error
             if self._was_open:
                 delays = reconnect_delays(random=random.random)
@@ -87,15 +85,17 @@ class Link:
         try:
             transport = await open_transport(self._url, self._options)
         except AgoraError as error:
-            self._tell([Lost(error, is_final=False)])
+            # What never worked and cannot is said at once; what worked may work again.
+            is_hopeless = isinstance(error, ConfigurationError) and not self._has_worked
+            self._tell([Lost(error, is_hopeless)])
         else:
             await self._talk(transport)
-        self.session = None
         assert self._loss is not None  # told by the session, or just above
         return self._loss
 
     async def _talk(self, transport: Transport) -> None:
         session = self.session = self._make_session(time.monotonic())
+        self._is_reading = True
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -108,8 +108,10 @@ class Link:
         except asyncio.CancelledError:
             await transport.close()
             raise
-        # It ended by itself: nobody is left to wait for a goodbye.
-        transport.abort()
+        finally:
+            # Where it ended by itself, nobody is left to wait for a goodbye.
+            transport.abort()
+            self.session = None
 
     async def _read(self, session: PeerSession, transport: Transport) -> None:
         while session.state is not PeerState.CLOSED:
@@ -120,7 +122,9 @@ class Link:
             else:
                 self._tell(session.receive(data, now=time.monotonic()))
             self.wake()
+            self._is_reading = False
             await self._wait_room()
+            self._is_reading = True
             session.hear(now=time.monotonic())
 
     async def _write(self, session: PeerSession, transport: Transport) -> None:
@@ -142,13 +146,15 @@ class Link:
                 async with asyncio.timeout(session.next_wake(now=time.monotonic())):
                     await self._clock_moved.wait()
             except TimeoutError:
+                if not self._is_reading:
+                    session.hear(now=time.monotonic())  # it would not help the relay to answer
                 self._to_send.set()
                 self._tell(session.tick(now=time.monotonic()))
 
     def _tell(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Opened):
-                self._was_open = True
+                self._was_open = self._has_worked = True
             elif isinstance(event, Lost):
-                self._loss = event
+                event = self._loss = Lost(event.error, event.is_final or not self._reconnect)
             self._tell_client(event)

@@ -20,6 +20,7 @@ from websockets.exceptions import (
     InvalidURI,
     WebSocketException,
 )
+from websockets.uri import parse_uri
 
 from agora.errors import ConfigurationError, NotConnectedError
 
@@ -106,6 +107,7 @@ async def open_transport(url: str, options: TransportOptions) -> Transport:
             certificate that does not verify, or authorities that cannot be read.
         NotConnectedError: When nobody answers, or not as a relay does.
     """
+    _check_url(url)
     context = _tls_context(url, options)
     try:
         socket = await connect(
@@ -119,8 +121,6 @@ async def open_transport(url: str, options: TransportOptions) -> Transport:
             ping_interval=None,  # the protocol core asks for signs of life itself
             close_timeout=_CLOSE_TIMEOUT,
         )
-    except InvalidURI as error:
-        raise ConfigurationError(f"{url!r} is no WebSocket URL (ws://… or wss://…)") from error
     except ssl.SSLCertVerificationError as error:
         raise ConfigurationError(
             f"the certificate of {url} does not verify: {error.verify_message}"
@@ -136,6 +136,13 @@ async def open_transport(url: str, options: TransportOptions) -> Transport:
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds a relay has to answer our close."""
+
+
+def _check_url(url: str) -> None:
+    try:
+        parse_uri(url).host.encode("idna")  # as it will be looked up
+    except (InvalidURI, ValueError) as error:  # ValueError: a port or a host that is none
+        raise ConfigurationError(f"{url!r} is no WebSocket URL (ws://… or wss://…)") from error
 
 
 def _tls_context(url: str, options: TransportOptions) -> ssl.SSLContext | None:

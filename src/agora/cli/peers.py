@@ -1,0 +1,122 @@
+"""``agora peers``: whom you know by name, and who is at the relay."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from agora.cli.asked import Asked, common_options, relay_options
+from agora.cli.show import Members, peer_members, styled_peer
+from agora.errors import AgoraError, ConfigurationError
+from agora.files import Config, save_config
+from agora.frames import ListedPeer
+from agora.keys import PeerId, is_peer_id
+from agora.references import Contact, resolve, shorten
+
+__all__ = ["peers"]
+
+
+@click.group(invoke_without_command=True)
+@common_options
+@relay_options
+@click.option("--offline", is_flag=True, help="do not ask the relay: contacts alone")
+@click.pass_context
+def peers(context: click.Context, offline: bool) -> None:
+    """
+    List your contacts, and who is online at the relay.
+
+    A name with a tilde, as in ~bob@125531b8, is what a stranger calls itself.
+    A contact with a mailbox at the relay counts as online there while it is away.
+    """
+    if context.invoked_subcommand is None:
+        _list(context.ensure_object(Asked), offline)
+
+
+@peers.command(name="list")
+@common_options
+@relay_options
+@click.option("--offline", is_flag=True, help="do not ask the relay: contacts alone")
+@click.pass_obj
+def list_peers(asked: Asked, offline: bool) -> None:
+    """Do as `agora peers` alone does."""
+    _list(asked, offline)
+
+
+@peers.command()
+@common_options
+@click.argument("name")
+@click.argument("peer")
+@click.pass_obj
+def add(asked: Asked, name: str, peer: str) -> None:
+    """Call the peer with the full id PEER by NAME from now on."""
+    if not is_peer_id(peer):
+        raise click.BadParameter("give the full id: 88 hex digits", param_hint="'PEER'")
+    config = asked.load()
+    contact = Contact(peer, name)
+    _refuse_second_owner(contact, config)
+    save_config(asked.path, config.with_contact(contact))
+    asked.say(
+        f"added {styled_peer(peer, None, [contact])}",
+        {"status": "added", "name": name, "publicKey": peer},
+    )
+
+
+@peers.command()
+@common_options
+@click.argument("reference")
+@click.pass_obj
+def remove(asked: Asked, reference: str) -> None:
+    """Forget a contact, meant by name, short reference or full id."""
+    config = asked.load()
+    key = PeerId(resolve(reference, config.contacts))
+    save_config(asked.path, config.without_contact(key))
+    asked.say(
+        f"removed {styled_peer(key, None, config.contacts)}",
+        {"status": "removed", "publicKey": key, **peer_members(key, None, config.contacts)},
+    )
+
+
+def _refuse_second_owner(contact: Contact, config: Config) -> None:
+    for known in config.contacts:
+        if known.name == contact.name and known.public_key != contact.public_key:
+            raise ConfigurationError(
+                f"{contact.name} is {shorten(known.public_key)} already: take another name, "
+                f"or run agora peers remove {contact.name} first"
+            )
+
+
+def _list(asked: Asked, offline: bool) -> None:
+    config = asked.load()
+    online: dict[PeerId, ListedPeer] | None = None
+    failure: AgoraError | None = None
+    if not offline:
+        try:
+            online = asyncio.run(_ask_relay(asked, config))
+        except AgoraError as error:
+            failure = error
+    _show(asked, config, online)
+    if failure:  # behind the contacts, which are known all the same
+        raise failure
+
+
+async def _ask_relay(asked: Asked, config: Config) -> dict[PeerId, ListedPeer]:
+    async with asked.client(config, reconnect=False) as client:
+        return client.peers
+
+
+def _show(asked: Asked, config: Config, online: dict[PeerId, ListedPeer] | None) -> None:
+    known = [contact.public_key for contact in config.contacts]
+    for peer in filter(is_peer_id, dict.fromkeys([*known, *(online or {})])):
+        listed = (online or {}).get(peer)
+        claimed = listed.name if listed else None
+        is_online = None if online is None else peer in online
+        shown = styled_peer(peer, claimed, config.contacts)
+        members: Members = peer_members(peer, claimed, config.contacts)
+        asked.say(f"{peer}  {_presence(is_online)} {shown}", members | {"online": is_online})
+
+
+def _presence(is_online: bool | None) -> str:
+    if is_online is None:
+        return "?      "
+    return click.style("online ", fg="green") if is_online else "offline"

@@ -1,0 +1,92 @@
+"""
+The command ``agora`` itself: finds the command asked for, and ends with the right exit code.
+
+Whatever the commands raise on purpose comes here and becomes one line and a
+code of :data:`~agora.cli.exits.EXIT_CODES`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib import import_module
+from io import TextIOWrapper
+from typing import Any
+
+import click
+
+import agora
+from agora.cli.asked import Asked, common_options
+from agora.cli.exits import exit_code
+from agora.errors import AgoraError
+
+__all__ = ["main", "program"]
+
+_COMMANDS = {
+    "relay": "agora.cli.relay:relay",
+    "init": "agora.cli.identity:init",
+    "whoami": "agora.cli.identity:whoami",
+    "send": "agora.cli.send:send",
+    "listen": "agora.cli.listen:listen",
+    "peers": "agora.cli.peers:peers",
+    "keys": "agora.cli.keys:keys",
+}
+"""Where each command is; imported when asked for, as a sender needs no relay."""
+
+
+class _Program(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which one meets them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what it raises on purpose becomes a line and an exit code."""
+        asked = ctx.ensure_object(Asked)
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            _forget_output()
+            ctx.exit(exit_code(error))
+        except (AgoraError, OSError) as error:
+            asked.fail(error)
+            ctx.exit(exit_code(error))
+        except KeyboardInterrupt as interrupt:
+            ctx.exit(exit_code(interrupt))
+
+
+@click.group(
+    cls=_Program,
+    epilog="Exit codes and every option: docs/reference/cli.md",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(agora.__version__, "-V", "--version", prog_name="agora")
+@common_options
+@click.pass_context
+def program(context: click.Context) -> None:
+    """Signed messages between agents: a key is the address, a relay carries the envelopes."""
+    # https://no-color.org: any value but the empty one. None leaves it to what the output is.
+    context.color = False if os.environ.get("NO_COLOR") else None
+    # A command says itself what matters; only a relay logs, and sets that up.
+    logging.getLogger("agora").addHandler(logging.NullHandler())
+
+
+def main() -> None:
+    """Run the command line on the arguments of the process, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # never fail on a narrow code page
+    program(prog_name="agora")
+
+
+def _forget_output() -> None:
+    """Let the interpreter's last flush go nowhere: its complaint would be the only one heard."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

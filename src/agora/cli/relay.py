@@ -1,0 +1,139 @@
+"""``agora relay``: one relay, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agora.cli.exits import CannotStartError
+from agora.cli.settings import given_settings, setting_options
+from agora.cli.signals import stop_signals
+from agora.errors import AgoraError, ConfigurationError, MissingExtraError
+from agora.relay import Relay
+from agora.relay.config import LogConfig, RelayConfig, from_environment
+from agora.relay.logs import set_up_logs
+
+__all__ = ["relay"]
+
+_log = logging.getLogger("agora.relay")
+
+
+@click.command(
+    epilog="Why each default is what it is, and what happens at each bound: "
+    "docs/reference/settings.md. SIGTERM or Ctrl-C stops a relay gracefully with exit code 0, "
+    "a second one at once. Exit code 9: install agora-relay[relay]; 10: it cannot listen there."
+)
+@setting_options
+def relay(**flags: Any) -> None:
+    """
+    Run a relay until it is told to stop.
+
+    Flags win over the environment, the environment over a .env file in the
+    working directory, that over the defaults. Logs go to standard error; the
+    event "listening" has the URL.
+    """
+    settings = _from_dotenv() | from_environment(os.environ) | given_settings(flags)
+    config = RelayConfig(**{"data_dir": _default_data_dir()} | _of(RelayConfig, settings))
+    logs = LogConfig(**_of(LogConfig, settings))
+    set_up_logs(as_json=logs.log_json, level=logs.log_level)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(config))
+
+
+def _of(kind: type[RelayConfig | LogConfig], settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: settings[field.name] for field in fields(kind) if field.name in settings}
+
+
+# What comes with the extra
+
+
+def _from_dotenv() -> dict[str, Any]:
+    path = Path.cwd() / ".env"
+    try:
+        values = _extra("dotenv").dotenv_values(path, interpolate=False)
+        return from_environment({name: value for name, value in values.items() if value})
+    except (OSError, UnicodeDecodeError, ConfigurationError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _default_data_dir() -> Path:
+    data_dir: Path = _extra("platformdirs").user_data_path("agora", appauthor=False)
+    return data_dir / "relay"
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    except ModuleNotFoundError:  # Windows has none, and asyncio's own will do
+        return None
+    return factory
+
+
+def _extra(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{error.name} is not installed: install agora-relay[relay] to run a relay"
+        ) from error
+
+
+# The run
+
+
+async def _serve(config: RelayConfig) -> None:
+    with stop_signals() as stop:
+        node = Relay(config)
+        try:
+            await node.start()
+        except AgoraError as error:
+            raise CannotStartError(str(error)) from error
+        except (OSError, ValueError) as error:  # ValueError: a host that no name can be
+            raise CannotStartError(_why_not_started(error, config)) from error
+        try:
+            _log_reach(config)
+            await stop.wait()
+        finally:
+            await node.close()
+
+
+def _log_reach(config: RelayConfig) -> None:
+    """Tell who can connect, where that may be a surprise."""
+    if _is_loopback(config.host):
+        _log.info("for this machine only; --host 0.0.0.0 opens it to the network")
+    elif config.tls_cert is None:
+        _log.info("open to the network without TLS; give --tls-cert, or put a proxy in front")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _why_not_started(error: OSError | ValueError, config: RelayConfig) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"cannot use {error.filename}: {error.strerror}; --data-dir names another folder"
+    if isinstance(error, socket.gaierror | ValueError):
+        return f"no address is called {config.host!r}: {error}"
+    reason = _REASONS.get(error.errno or 0, str(error))
+    return f"cannot listen on port {config.port} of {config.host}: {reason}"
+
+
+_REASONS = {
+    errno.EADDRINUSE: "it is in use; stop what listens there, or give another --port",
+    errno.EACCES: "not allowed; give a --port above 1023",
+    errno.EADDRNOTAVAIL: "that is no address of this machine",
+}

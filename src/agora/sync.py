@@ -1,0 +1,446 @@
+"""
+The client without ``await``: the names and arguments of :class:`agora.Client`, waited for.
+
+>>> with agora.sync.Client("ws://localhost:9470", identity) as me:  # doctest: +SKIP
+...     me.send(peer_id, {"text": "hello"})
+...     for message in me:
+...         message.reply({"text": "hi"})
+
+There is no second client here and no rule: the one asynchronous client lives on
+a background thread, and a call here is a call there. So it does no harm where an
+event loop runs already, as in a notebook, and several threads may use it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from agora import client as asynchronous
+from agora.canonical import Json
+from agora.client.events import ClientEvent, ConnectionState
+from agora.client.inbox import Inbox
+from agora.errors import AgoraError
+from agora.frames import ListedPeer
+from agora.keys import KeyPair, PeerId
+from agora.protocol.outbox import Status
+
+__all__ = ["Client", "Message", "Receipt"]
+
+_Original = TypeVar("_Original")
+_Result = TypeVar("_Result")
+_Ours = TypeVar("_Ours")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Arguments = ParamSpec("_Arguments")
+
+
+class _Background:
+    """
+    An event loop on a thread of its own, there from the first call to the last.
+
+    It ends with the last call that is under way when or after :meth:`close` was
+    called. Whoever makes that call waits for the thread's end.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._over: asyncio.Event
+
+    def wait(self, call: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+        """Run what *call* returns over there; return what comes of it. Ctrl-C cancels it."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a listener of the client would wait for itself here")
+        with self.in_use():
+            return self.result(self.start(call()))
+
+    def start(self, work: Coroutine[Any, Any, _Result]) -> concurrent.futures.Future[_Result]:
+        """Begin *work* over there, while it is :meth:`in_use`."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def result(self, future: concurrent.futures.Future[_Result]) -> _Result:
+        """Wait for the end of what was started, or cancel it when we are interrupted."""
+        try:
+            while not concurrent.futures.wait([future], timeout=_PATIENCE).done:
+                pass
+        except BaseException:
+            future.cancel()
+            raise
+        return future.result()
+
+    def close(self) -> None:
+        """Let the thread end, now or with the last call."""
+        with self.in_use():
+            self._is_closed = True
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the thread for the length of a ``with`` block."""
+        with self._lock:
+            self._calls += 1
+            if self._thread is None:
+                self._begin()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls -= 1
+                ending = self._end() if self._is_closed and self._calls == 0 else None
+            if ending is not None:
+                ending.join()
+
+    def _begin(self) -> None:
+        # With a factory the loop does not become that of the thread we are called from.
+        runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop, self._over = runner.get_loop(), asyncio.Event()
+        self._thread = threading.Thread(
+            target=_live, args=(runner, self._over), name=self._name, daemon=True
+        )
+        self._thread.start()
+
+    def _end(self) -> threading.Thread | None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        thread, self._thread = self._thread, None
+        return thread
+
+
+_PATIENCE = 0.25 if sys.platform == "win32" else None
+"""Seconds between looks for Ctrl-C, where a thread that waits for another does not hear it."""
+
+
+def _live(runner: asyncio.Runner, over: asyncio.Event) -> None:
+    with runner:
+        runner.run(over.wait())
+
+
+# How a name here is made of the name there
+
+
+class _Twin(Generic[_Original]):
+    """What has its other half in the background."""
+
+    def __init__(self, original: _Original, background: _Background) -> None:
+        self._original = original
+        self._background = background
+
+
+def _waiting(
+    method: Callable[Concatenate[_Original, _Arguments], Coroutine[Any, Any, _Result]],
+    ours: Callable[[_Result, _Background], _Ours],
+) -> Callable[Concatenate[_Twin[_Original], _Arguments], _Ours]:
+    """Make of a coroutine method the same that waits, and returns *ours* of its result."""
+
+    @functools.wraps(method, assigned=("__name__", "__qualname__", "__doc__"))
+    def waits(
+        twin: _Twin[_Original], /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> _Ours:
+        result = twin._background.wait(lambda: method(twin._original, *args, **kwargs))
+        return ours(result, twin._background)
+
+    return waits
+
+
+def _like(original: object) -> Callable[[_Function], _Function]:
+    """Give what is decorated the documentation of its other half."""
+
+    def document(function: _Function) -> _Function:
+        function.__doc__ = original.__doc__
+        return function
+
+    return document
+
+
+def _arguments_of(
+    original: Callable[Concatenate[Any, _Arguments], None],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, _Arguments], None]]:
+    """Give what is decorated the signature of *original*."""
+    return functools.wraps(original, assigned=("__doc__",))
+
+
+def _as_it_is(result: _Result, background: _Background) -> _Result:
+    return result
+
+
+async def _next(source: AsyncIterator[_Result]) -> _Result | None:
+    return await anext(source, None)
+
+
+# The twins
+
+
+class Receipt(_Twin[asynchronous.Receipt]):
+    """What is known of a message that was sent; as :class:`agora.Receipt`."""
+
+    @property
+    @_like(asynchronous.Receipt.status)
+    def status(self) -> Status:
+        return self._original.status
+
+    @property
+    @_like(asynchronous.Receipt.id)
+    def id(self) -> str:
+        return self._original.id
+
+    @property
+    @_like(asynchronous.Receipt.to)
+    def to(self) -> str:
+        return self._original.to
+
+    @property
+    @_like(asynchronous.Receipt.why)
+    def why(self) -> str | None:
+        return self._original.why
+
+    settled = _waiting(asynchronous.Receipt.settled, _as_it_is)
+
+    def __repr__(self) -> str:
+        return repr(self._original)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Receipt) and other._original is self._original
+
+    def __hash__(self) -> int:
+        return hash(self._original)
+
+
+def _receipts(results: list[asynchronous.Receipt], background: _Background) -> list[Receipt]:
+    return [Receipt(result, background) for result in results]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Message(asynchronous.Message):
+    """One message to us; as :class:`agora.Message`, but that :meth:`reply` waits by itself."""
+
+    _background: _Background
+
+    @_like(asynchronous.Message.reply)
+    def reply(self, payload: Json, *, type: str | None = None) -> Receipt:  # type: ignore[override]  # it waits
+        original = asynchronous.Message.reply
+        return Receipt(
+            self._background.wait(lambda: original(self, payload, type=type)), self._background
+        )
+
+
+def _message(message: asynchronous.Message, background: _Background) -> Message:
+    return Message(message.envelope, message.name, message._answer, background)
+
+
+Handler = Callable[[Message], object]
+
+
+class Client(_Twin[asynchronous.Client]):
+    """
+    A peer, connected to one relay; as :class:`agora.Client`, but that every call waits by itself.
+
+    Handlers are plain functions. Listeners are called on the client's own thread,
+    where no call of the client may wait: that one is an error.
+
+    Args:
+        As :class:`agora.Client`.
+    """
+
+    @_arguments_of(asynchronous.Client.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        original = asynchronous.Client(*args, **kwargs)
+        super().__init__(original, _Background(f"agora client @{original.peer_id[-8:]}"))
+
+    # Life
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @_like(asynchronous.Client.connect)
+    def connect(self) -> None:
+        try:
+            self._background.wait(self._original.connect)
+        except BaseException:
+            self.close()  # or the thread would be left
+            raise
+
+    @_like(asynchronous.Client.close)
+    def close(self) -> None:
+        try:
+            self._background.wait(self._original.close)
+        finally:
+            self._background.close()
+
+    @property
+    def url(self) -> str:
+        """The relay."""
+        return self._original.url
+
+    @property
+    def identity(self) -> KeyPair:
+        """Who this is."""
+        return self._original.identity
+
+    @property
+    def name(self) -> str | None:
+        """The display name that is claimed."""
+        return self._original.name
+
+    @property
+    @_like(asynchronous.Client.state)
+    def state(self) -> ConnectionState:
+        return self._original.state
+
+    @property
+    @_like(asynchronous.Client.is_connected)
+    def is_connected(self) -> bool:
+        return self._original.is_connected
+
+    @property
+    @_like(asynchronous.Client.error)
+    def error(self) -> AgoraError | None:
+        return self._original.error
+
+    @property
+    @_like(asynchronous.Client.peer_id)
+    def peer_id(self) -> PeerId:
+        return self._original.peer_id
+
+    @property
+    @_like(asynchronous.Client.relay)
+    def relay(self) -> PeerId | None:
+        return self._original.relay
+
+    @property
+    @_like(asynchronous.Client.peers)
+    def peers(self) -> dict[PeerId, ListedPeer]:
+        return self._original.peers
+
+    @property
+    @_like(asynchronous.Client.outbox)
+    def outbox(self) -> tuple[Receipt, ...]:
+        async def read() -> list[asynchronous.Receipt]:
+            return list(self._original.outbox)
+
+        # Over there, as it changes while one looks.
+        return tuple(_receipts(self._background.wait(read), self._background))
+
+    # Sending
+
+    send = _waiting(asynchronous.Client.send, Receipt)
+    send_group = _waiting(asynchronous.Client.send_group, _receipts)
+    broadcast = _waiting(asynchronous.Client.broadcast, Receipt)
+    request = _waiting(asynchronous.Client.request, _message)
+
+    @_like(asynchronous.Client.resolve)
+    def resolve(self, peer: str) -> PeerId:
+        return self._original.resolve(peer)
+
+    # Receiving
+
+    def __iter__(self) -> Iterator[Message]:
+        """Iterate over the messages as they come; ends when the client is closed."""
+        return self
+
+    def __next__(self) -> Message:
+        message = self._background.wait(lambda: _next(self._original))
+        if message is None:
+            raise StopIteration
+        return _message(message, self._background)
+
+    def on(self, type: str | None = None) -> Callable[[Handler], Handler]:
+        """
+        Make the decorated function the handler of a type of message, for :meth:`run`.
+
+        Args:
+            type: The type; None is for all that have no handler of their own.
+        """
+
+        def register(handler: Handler) -> Handler:
+            async def take_turn(message: asynchronous.Message) -> None:
+                turn = _Turn(handler, _message(message, self._background))
+                _turns.get().put_nowait(turn)
+                if (error := await asyncio.wrap_future(turn.over)) is not None:
+                    raise error
+
+            self._original.on(type)(take_turn)
+            return handler
+
+        return register
+
+    def run(self, *, concurrency: int = 1) -> None:
+        """
+        Hand every message to its handler until the client is closed.
+
+        As :meth:`agora.Client.run`; handlers are called here, in the thread that
+        calls this, or in *concurrency* threads if that is more than one.
+        """
+        turns: Inbox[_Turn | None] = Inbox(bound=concurrency)
+        many = ThreadPoolExecutor(concurrency, "agora handler") if concurrency > 1 else None
+        with self._background.in_use(), many or nullcontext():
+            running = self._background.start(self._run(turns, concurrency))
+            try:
+                while (turn := self._background.wait(turns.get)) is not None:
+                    many.submit(turn.take) if many else turn.take()
+            except BaseException:
+                running.cancel()
+                raise
+            self._background.result(running)
+
+    async def _run(self, turns: Inbox[_Turn | None], concurrency: int) -> None:
+        _turns.set(turns)  # for the tasks of this run alone
+        try:
+            await self._original.run(concurrency=concurrency)
+        finally:
+            turns.put_nowait(None)
+
+    @_like(asynchronous.Client.listen)
+    def listen(self, listener: Callable[[ClientEvent], object]) -> Callable[[], None]:
+        return self._original.listen(listener)
+
+    @_like(asynchronous.Client.events)
+    def events(self) -> Iterator[ClientEvent]:
+        source = self._original.events()
+        return iter(lambda: self._background.wait(lambda: _next(source)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A handler's turn, on its way from the background to the thread that takes it."""
+
+    handler: Handler
+    message: Message
+    over: concurrent.futures.Future[Exception | None] = field(
+        default_factory=concurrent.futures.Future
+    )
+
+    def take(self) -> None:
+        """Call the handler, and tell what it raised, unless nobody waits for it any more."""
+        if not self.over.set_running_or_notify_cancel():
+            return
+        try:
+            self.handler(self.message)
+        except Exception as error:
+            self.over.set_result(error)
+        else:
+            self.over.set_result(None)
+
+
+_turns: ContextVar[Inbox[_Turn | None]] = ContextVar("turns")
+"""Where the handlers of the current run wait for their turn."""
