@@ -22,7 +22,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from agora.canonical import Json
+from agora.client import Client
 from agora.envelope import Envelope, seal
 from agora.keys import KeyPair
 from agora.sealing import now_ms
@@ -31,6 +31,7 @@ __all__ = [
     "DEADLINE",
     "Frame",
     "RawPeer",
+    "agent",
     "close_code",
     "eventually",
     "faults_in",
@@ -50,10 +51,10 @@ Frame = dict[str, Any]
 _timestamps = itertools.count(now_ms())
 
 
-def letter(sender: KeyPair, to: str, payload: Json = "hello", **members: Any) -> Envelope:
+def letter(sender: KeyPair, to: str, payload: Any = "hello", **members: Any) -> Envelope:
     """Sign an envelope that no other is equal to."""
-    members = {"type": "publish", "timestamp_ms": next(_timestamps)} | members
-    return seal(sender, payload=payload, to=[to], **members)
+    defaults: dict[str, Any] = {"type": "publish", "timestamp_ms": next(_timestamps)}
+    return seal(sender, payload=payload, to=[to], **defaults | members)
 
 
 class RawPeer:
@@ -72,7 +73,7 @@ class RawPeer:
         self.id = keys.peer_id
         self.welcome = welcome
 
-    async def say(self, frame: Json) -> None:
+    async def say(self, frame: object) -> None:
         """Write one frame."""
         await self.socket.send(json.dumps(frame))
 
@@ -80,7 +81,7 @@ class RawPeer:
         """Return the next frame; fail when none comes in time."""
         return await next_frame(self.socket)
 
-    async def send(self, to: str, payload: Json = "hello", **members: Any) -> Envelope:
+    async def send(self, to: str, payload: Any = "hello", **members: Any) -> Envelope:
         """Sign and submit a message, and return its envelope."""
         envelope = letter(self.keys, to, payload, **members)
         await self.say({"type": "message", "to": to, "envelope": envelope.to_dict()})
@@ -94,9 +95,9 @@ class RawPeer:
             heard.append(frame)
         return heard
 
-    async def payloads(self, count: int) -> list[Json]:
+    async def payloads(self, count: int) -> list[Any]:
         """Return the payloads of the next *count* messages; other frames are left out."""
-        found: list[Json] = []
+        found: list[Any] = []
         while len(found) < count:
             frame = await self.hear()
             if frame["type"] == "message":
@@ -130,6 +131,11 @@ async def raw_peer(
         yield RawPeer(socket, keys, await next_frame(socket))
 
 
+def agent(url: str, keys: KeyPair | None = None, **options: Any) -> Client:
+    """Return a client of ours, not connected; a new peer unless *keys* are given."""
+    return Client(url, keys or KeyPair.generate(), **{"proxy": None} | options)
+
+
 async def next_frame(socket: ClientConnection) -> Frame:
     """Return the next frame of *socket*; fail when none comes in time."""
     async with asyncio.timeout(DEADLINE):
@@ -150,7 +156,7 @@ async def close_code(socket: ClientConnection) -> int | None:
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait for a condition that has no event to wait for."""
     async with asyncio.timeout(DEADLINE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # as the first line says
             await asyncio.sleep(0.005)
 
 
@@ -162,11 +168,11 @@ def resident_bytes(pid: int | str = "self") -> int:
 
 def faults_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what was logged as a fault of ours; lost sockets and futures are such."""
-    gc.collect()  # what was never awaited or closed is said now
+    gc.collect(1)  # what was never awaited or closed lately is said now
     records = caplog.get_records("call")
     return [record.getMessage() for record in records if record.levelno >= logging.ERROR]
 
 
 def other_tasks() -> set[asyncio.Task[Any]]:
     """Return the tasks that run beside the current one."""
-    return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]  # there is one
+    return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}

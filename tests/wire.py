@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator
@@ -113,10 +114,25 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire_to(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
-    """Connect to a relay, and no more."""
+async def wire_to(
+    url: str, tls: ssl.SSLContext | None = None, *, receive_buffer: int | None = None
+) -> AsyncIterator[Wire]:
+    """
+    Connect to a relay, and no more.
+
+    Args:
+        url: The relay.
+        tls: Context for ``wss://``.
+        receive_buffer: Bytes that the kernel takes in while nobody reads; None is its default.
+    """
     place = urlsplit(url)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port, ssl=tls)
+    raw = socket.socket()
+    raw.setblocking(False)
+    if receive_buffer is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    await asyncio.get_running_loop().sock_connect(raw, (place.hostname, place.port))
+    hostname = place.hostname if tls else None
+    reader, writer = await asyncio.open_connection(sock=raw, ssl=tls, server_hostname=hostname)
     try:
         yield Wire(reader, writer)
     finally:
@@ -124,8 +140,10 @@ async def wire_to(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def opened_wire(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
+async def opened_wire(
+    url: str, tls: ssl.SSLContext | None = None, *, receive_buffer: int | None = None
+) -> AsyncIterator[Wire]:
     """Connect to a relay and open the WebSocket; nothing is said on it yet."""
-    async with wire_to(url, tls) as wire:
+    async with wire_to(url, tls, receive_buffer=receive_buffer) as wire:
         await wire.shake_hands()
         yield wire

@@ -42,7 +42,6 @@ class CloseCode(IntEnum):
     SLOW_CONSUMER = 4001
     IDLE = 4002
     REGISTER_TIMEOUT = 4003
-    PROTOCOL_ERROR = 4501
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
         final=False,
     ),
     ErrorCode.DUPLICATE: Advice(
-        "this envelope was taken for this recipient before", "nothing: it is there", final=False
+        "this envelope was taken for this recipient before", "nothing: it is there", final=True
     ),
     ErrorCode.UNKNOWN_RECIPIENT: Advice(
         "the recipient is not connected and has no mailbox here",
@@ -131,9 +130,6 @@ CLOSE_ADVICE: dict[CloseCode, Advice] = {
     ),
     CloseCode.REGISTER_TIMEOUT: Advice(
         "no registration within `--register-timeout`", "register at once", final=False
-    ),
-    CloseCode.PROTOCOL_ERROR: Advice(
-        "the same mistake again and again", "fix the program", final=True
     ),
 }
 

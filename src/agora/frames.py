@@ -10,7 +10,7 @@ Source: the frames of the reference, of both its dialects (docs/reference/protoc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from agora.canonical import Json, json_text, parse_json
@@ -344,8 +344,19 @@ def _as_javascript_text(value: Json) -> str:
     if isinstance(value, dict):
         return "[object Object]"
     if isinstance(value, list):
-        return ",".join("" if item is None else _as_javascript_text(item) for item in value)
+        return ",".join(_texts_within(value))
     return json_text(value)
+
+
+def _texts_within(array: list[Json]) -> Iterator[str]:
+    # With a stack of our own: an array may nest deeper than Python calls may.
+    waiting: list[Json] = [array]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting.extend(reversed(item or [None]))  # an empty array is printed as null is
+        else:
+            yield "" if item is None else _as_javascript_text(item)
 
 
 # Encoding

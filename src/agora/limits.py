@@ -159,7 +159,7 @@ class Limits:
         200_000,
         unit="ids",
         help="how many taken envelopes are remembered",
-        reason="ten minutes of 300 messages a second, in some 40 MB",
+        reason="ten minutes of 300 messages a second, in some 45 MB",
         overflow="the oldest is forgotten; the recipient's own memory settles what comes twice",
         minimum=1,
     )

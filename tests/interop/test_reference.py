@@ -18,10 +18,20 @@ from agora.client import Client, ClientEvent, PresenceChanged, Status, Timing
 from agora.envelope import open_envelope
 from agora.keys import KeyPair
 
-from .reference import needs_current, needs_older, reference_client, run_reference_cli
+from .reference import (
+    CURRENT_DIR,
+    OLDER_DIR,
+    needs_current,
+    needs_older,
+    reference_client,
+    run_reference_cli,
+)
 from .relays import RelayKind, open_relay
 from .replay import RunningRelay, replay
 from .situations import KEYS, NOT_APPLICABLE, SITUATIONS, Situation
+
+if not (CURRENT_DIR or OLDER_DIR):  # said once here instead of once for each test
+    pytest.skip("needs the reference, built: see docs/howto/interop.md", allow_module_level=True)
 
 A, B, C, D, R = (KEYS[name] for name in "ABCDR")
 

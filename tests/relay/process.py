@@ -21,8 +21,8 @@ from pathlib import Path
 from agora.relay import Relay
 
 async def serve(settings):
-    settings["data_dir"] = Path(settings["data_dir"])
-    settings["storage_peers"] = tuple(settings.get("storage_peers", ()))
+    if "data_dir" in settings:
+        settings["data_dir"] = Path(settings["data_dir"])
     async with Relay(**settings) as relay:
         print(relay.url, flush=True)
         await asyncio.Event().wait()

@@ -12,16 +12,16 @@ from websockets.frames import Opcode
 from agora.keys import KeyPair
 from agora.relay import Relay, RelayConfig
 from agora.relay.config import from_environment
-from tests.support import RawPeer, close_code, eventually, letter, next_frame, raw_peer, socket_to
+from tests.support import close_code, letter, next_frame, raw_peer, socket_to
 from tests.wire import frame, opened_wire
 
 # Rates
 
 
 async def test_one_message_too_many_is_told_how_long_to_wait_and_then_goes_through() -> None:
-    limits = {"rate_limit_max_messages": 3, "rate_limit_window_ms": 600}
+    config = RelayConfig(port=0, rate_limit_max_messages=3, rate_limit_window_ms=600)
 
-    async with Relay(port=0, **limits) as relay, raw_peer(relay.url) as alice:
+    async with Relay(config) as relay, raw_peer(relay.url) as alice:
         for _ in range(3):
             await alice.send(alice.id)
         envelope = await alice.send(alice.id)
@@ -152,9 +152,12 @@ async def test_a_peer_turned_away_sends_nothing_while_its_close_is_pending() -> 
 
 
 async def test_a_further_session_of_a_peer_that_is_there_needs_no_room() -> None:
-    async with Relay(port=0, max_peers=1) as relay, raw_peer(relay.url) as alice:
-        async with raw_peer(relay.url, alice.keys) as second:
-            assert second.welcome["type"] == "registered"
+    async with (
+        Relay(port=0, max_peers=1) as relay,
+        raw_peer(relay.url) as alice,
+        raw_peer(relay.url, alice.keys) as second,
+    ):
+        assert second.welcome["type"] == "registered"
 
 
 async def test_a_peer_that_goes_makes_room() -> None:
@@ -210,13 +213,16 @@ async def test_who_does_not_register_in_time_is_closed_with_4003() -> None:
 async def test_a_client_that_answers_no_ping_is_closed_with_4002_and_said_to_be_gone() -> None:
     keys = KeyPair.generate()
 
-    async with Relay(port=0, heartbeat_interval=0.2) as relay, raw_peer(relay.url) as alice:
-        async with opened_wire(relay.url) as silent:
-            silent.register(keys)
-            assert (await alice.hear())["type"] == "peer_online"
+    async with (
+        Relay(port=0, heartbeat_interval=0.2) as relay,
+        raw_peer(relay.url) as alice,
+        opened_wire(relay.url) as silent,
+    ):
+        silent.register(keys)
+        assert (await alice.hear())["type"] == "peer_online"
 
-            assert await silent.read_close() == 4002
-            assert await alice.hear() == {"type": "peer_offline", "publicKey": keys.peer_id}
+        assert await silent.read_close() == 4002
+        assert await alice.hear() == {"type": "peer_offline", "publicKey": keys.peer_id}
 
 
 async def test_a_client_that_answers_pings_stays_however_little_it_says() -> None:

@@ -105,15 +105,17 @@ async def test_what_was_answered_survives_a_kill(sleeper: KeyPair, tmp_path: Pat
     settings = with_mailbox(sleeper, data_dir=tmp_path)
     answered = -1
 
-    async with relay_process(**settings) as doomed:
-        async with raw_peer(doomed.url, close_timeout=0.1) as alice:
-            for number in range(300):
-                await alice.send(sleeper.peer_id, number)
-                await alice.say({"type": "ping"})
-            while answered < 150:
-                assert await alice.hear() == {"type": "pong"}
-                answered += 1
-            await doomed.kill()
+    async with (
+        relay_process(**settings) as doomed,
+        raw_peer(doomed.url, close_timeout=0.1) as alice,
+    ):
+        for number in range(300):
+            await alice.send(sleeper.peer_id, number)
+            await alice.say({"type": "ping"})
+        while answered < 150:
+            assert await alice.hear() == {"type": "pong"}
+            answered += 1
+        await doomed.kill()
     async with relay_process(**settings) as heir, raw_peer(heir.url, sleeper) as peer:
         frames = await peer.answers()  # a page has come before the pong, or comes behind it
         numbers = [f["envelope"]["payload"] for f in frames if f["type"] == "message"]
@@ -178,6 +180,25 @@ async def test_no_more_than_a_window_is_on_its_way_until_it_is_confirmed(sleeper
 
             wire.write(frame(Opcode.PONG, marker))
             assert (await heard_before_ping(wire))[0] == [4, 5, 6, 7]
+
+
+async def test_what_is_on_its_way_is_confirmed_in_parts(sleeper: KeyPair) -> None:
+    async with Relay(**with_mailbox(sleeper)) as relay:
+        async with raw_peer(relay.url) as alice:
+            await send_numbers(alice, sleeper, range(100))
+        got: list[int] = []
+        while len(got) < 100:
+            async with opened_wire(relay.url) as wire:  # which breaks after every part
+                wire.register(sleeper)
+                part, marker = await heard_before_ping(wire)
+                assert 0 < len(part) < 50
+                got += part
+                wire.write(frame(Opcode.PONG, marker))
+                wire.say({"type": "ping"})
+                while (await wire.read()).data != b'{"type":"pong"}':
+                    pass
+
+        assert got == list(range(100))
 
 
 @pytest.mark.parametrize("payload", [b"", b"nonsense", b"\xff" * 125, b"9" * 125, b"-1", b"0"])
@@ -280,4 +301,4 @@ async def test_many_senders_are_each_kept_in_order(sleeper: KeyPair, tmp_path: P
             payloads = await peer.payloads(500)
 
     for name in "abcde":
-        assert [p for p in payloads if p[0] == name] == [[name, n] for n in range(100)]  # type: ignore[index]
+        assert [p for p in payloads if p[0] == name] == [[name, n] for n in range(100)]

@@ -12,8 +12,8 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from agora.keys import KeyPair
-from agora.relay import Relay
-from tests.support import DEADLINE, next_frame, raw_peer, socket_to
+from agora.relay import Relay, RelayConfig
+from tests.support import DEADLINE, letter, next_frame, raw_peer, socket_to
 from tests.wire import HANDSHAKE, Wire, frame, opened_wire, wire_to
 
 PING_FRAME = frame(Opcode.TEXT, b'{"type":"ping"}')
@@ -78,9 +78,7 @@ NOT_A_HANDSHAKE = [
 
 
 @pytest.mark.parametrize("request_bytes", NOT_A_HANDSHAKE)
-async def test_what_is_no_handshake_ends_the_connection(
-    relay: Relay, request_bytes: bytes
-) -> None:
+async def test_what_is_no_handshake_ends_the_connection(relay: Relay, request_bytes: bytes) -> None:
     async with wire_to(relay.url) as wire:
         wire.write(request_bytes)
         wire.writer.write_eof()
@@ -100,11 +98,14 @@ async def test_half_a_handshake_is_dropped_at_its_deadline(begun: bytes) -> None
 
 
 async def test_a_handshake_that_trickles_in_hits_the_deadline_all_the_same() -> None:
-    async with Relay(port=0, register_timeout=0.2) as relay, wire_to(relay.url) as wire:
-        async with asyncio.TaskGroup() as group:
-            trickle = group.create_task(_trickle(wire, HANDSHAKE * 100))
-            assert await wire.read_to_end() == b""
-            trickle.cancel()
+    async with (
+        Relay(port=0, register_timeout=0.2) as relay,
+        wire_to(relay.url) as wire,
+        asyncio.TaskGroup() as group,
+    ):
+        trickle = group.create_task(_trickle(wire, HANDSHAKE * 100))
+        assert await wire.read_to_end() == b""
+        trickle.cancel()
 
 
 async def _trickle(wire: Wire, data: bytes) -> None:
@@ -113,11 +114,26 @@ async def _trickle(wire: Wire, data: bytes) -> None:
         await asyncio.sleep(0.01)  # that slow it is
 
 
-async def test_frames_may_come_with_the_handshake_in_one_packet(relay: Relay) -> None:
+async def test_frames_behind_the_handshake_in_one_packet_are_answered_behind_it(
+    relay: Relay,
+) -> None:
     async with wire_to(relay.url) as wire:
-        await wire.shake_hands(HANDSHAKE + PING_FRAME)
+        await wire.shake_hands(HANDSHAKE + frame(Opcode.PING, b"early") + PING_FRAME)
 
+        assert (await wire.read()).data == b"early"
         assert json.loads((await wire.read()).data) == {"type": "pong"}
+
+
+@pytest.mark.parametrize(
+    ("data", "code"), [(frame(Opcode.CLOSE, struct.pack("!H", 1000)), 1000), (bytes(8), 1002)]
+)
+async def test_an_end_behind_the_handshake_in_one_packet_comes_after_it(
+    relay: Relay, data: bytes, code: int
+) -> None:
+    async with wire_to(relay.url) as wire:
+        await wire.shake_hands(HANDSHAKE + data)
+
+        assert await wire.read_close() == code
 
 
 # Frames
@@ -171,9 +187,7 @@ async def test_utf8_may_be_cut_between_fragments(relay: Relay) -> None:
     async with opened_wire(relay.url) as wire:
         text = '{"type":"ping","x":"ü"}'.encode()
         cut = text.index(b"\xbc")
-        wire.write(
-            frame(Opcode.TEXT, text[:cut], fin=False), frame(Opcode.CONT, text[cut:])
-        )
+        wire.write(frame(Opcode.TEXT, text[:cut], fin=False), frame(Opcode.CONT, text[cut:]))
 
         assert json.loads((await wire.read()).data) == {"type": "pong"}
 
@@ -267,6 +281,29 @@ async def test_a_client_that_vanishes_is_said_to_be_gone(relay: Relay) -> None:
         assert (await alice.hear())["type"] == "peer_offline"
 
 
+async def test_a_burst_to_a_client_that_has_just_vanished_is_no_news(
+    relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened_wire(relay.url) as alice, opened_wire(relay.url) as wire:
+        keys, vanishing = KeyPair.generate(), KeyPair.generate()
+        wire.register(vanishing)
+        await wire.read()
+        alice.register(keys)
+        await alice.read()
+        letters = [letter(keys, vanishing.peer_id).to_dict() for _ in range(50)]
+        submits = ({"type": "message", "to": vanishing.peer_id, "envelope": e} for e in letters)
+        frames = [frame(Opcode.TEXT, json.dumps(submit).encode()) for submit in submits]
+
+        raw = wire.writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        alice.write(*frames, frame(Opcode.PING, b"the end"))  # all of it before the relay looks
+        wire.abort()
+        while (await alice.read()).data != b"the end":
+            pass
+
+        assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
 async def test_a_reset_in_the_middle_of_a_frame_harms_nobody(relay: Relay) -> None:
     async with raw_peer(relay.url) as alice:
         for cut in (1, 5, len(PING_FRAME) - 1):
@@ -282,12 +319,14 @@ async def test_a_reset_in_the_middle_of_a_frame_harms_nobody(relay: Relay) -> No
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the relay wait for the answer to a close for a moment only."""
-    monkeypatch.setattr("agora.relay.connection._CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr("agora.relay.server._CLOSE_TIMEOUT", 0.1)
 
 
 @pytest.mark.usefixtures("_impatient")
 async def test_a_client_that_does_not_answer_a_close_is_dropped() -> None:
-    async with Relay(port=0, register_timeout=0.1) as relay, opened_wire(relay.url) as wire:
+    config = RelayConfig(port=0, register_timeout=0.1, drain_timeout=0.1)
+
+    async with Relay(config) as relay, opened_wire(relay.url) as wire:
         assert await wire.read_close() == 4003
 
         assert await wire.read_to_end() == b""
@@ -295,9 +334,10 @@ async def test_a_client_that_does_not_answer_a_close_is_dropped() -> None:
 
 @pytest.mark.parametrize("beginning", [HANDSHAKE + frame(Opcode.CLOSE), b"no HTTP\r\n\r\n"])
 @pytest.mark.usefixtures("_impatient")
-async def test_nobody_puts_an_end_off_by_talking_on(relay: Relay, beginning: bytes) -> None:
-    async with wire_to(relay.url) as wire, asyncio.timeout(DEADLINE):
-        wire.write(beginning)
-        while not wire.writer.transport.is_closing():
-            wire.write(b"x")
-            await asyncio.sleep(0.01)  # oftener than the relay's patience lasts
+async def test_nobody_puts_an_end_off_by_talking_on(beginning: bytes) -> None:
+    async with Relay(port=0, drain_timeout=0.1) as relay, wire_to(relay.url) as wire:
+        async with asyncio.timeout(DEADLINE):
+            wire.write(beginning)
+            while not wire.writer.transport.is_closing():
+                wire.write(b"x")
+                await asyncio.sleep(0.01)  # oftener than the relay's patience lasts

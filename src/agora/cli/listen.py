@@ -24,7 +24,12 @@ __all__ = ["listen"]
 @common_options
 @relay_options
 @click.option("--type", "kinds", metavar="TYPE", multiple=True, help="messages of this type alone")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="end after N messages")
+@click.option(
+    *("--count", "count"),
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="end after N messages; what the relay hands over behind them is not kept",
+)
 @click.option(
     *("--timeout", "timeout"),
     type=seconds,

@@ -19,6 +19,7 @@ import click
 from agora.cli.exits import EXIT_CODES
 from agora.cli.program import program
 from agora.cli.settings import flags_of, shown_default
+from agora.codes import CLOSE_ADVICE, ERROR_ADVICE, Advice, CloseCode, ErrorCode
 from agora.limits import Limits, bounds
 from agora.relay.config import SETTINGS, LogConfig, environment_names
 
@@ -216,7 +217,41 @@ def _plain(text: str) -> str:
     return text.replace("*", "\\*").replace("~", "\\~")
 
 
-PAGES = {"cli.md": cli_page, "settings.md": settings_page}
+# Codes
+
+
+def codes_page() -> str:
+    """Return docs/reference/codes.md."""
+    errors = [_code_row(f"`{code}`", ERROR_ADVICE[code]) for code in ErrorCode]
+    closes = [
+        _code_row(f"{code:d} `{code.name.lower()}`", CLOSE_ADVICE[code]) for code in CloseCode
+    ]
+    return "\n".join(
+        [
+            _CODES_TEXT,
+            "## In an `error` frame\n",
+            _table(("Code", "When", "What to do", "Sent again by our client"), errors),
+            "## When a connection is closed\n",
+            _table(("Code", "When", "What to do", "Our client comes back"), closes),
+        ]
+    )
+
+
+_CODES_TEXT = f"""# Codes
+
+{_MADE}
+A code is for programs and never changes its meaning; the text beside it is for people. An error
+answers one frame, which has changed nothing, and names its envelope (`id`) and recipient (`to`)
+where it had them. RFC 6455 adds 1002 for what breaks the WebSocket protocol itself. Close codes
+from 4500 to 4999 mean that coming back would not help; none of ours is one yet.
+"""
+
+
+def _code_row(code: str, advice: Advice) -> tuple[str, ...]:
+    return (code, advice.when, advice.do, "no" if advice.final else "yes")
+
+
+PAGES = {"cli.md": cli_page, "codes.md": codes_page, "settings.md": settings_page}
 
 
 def _main(folder: Path) -> None:

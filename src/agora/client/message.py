@@ -9,7 +9,7 @@ from agora.canonical import Json
 from agora.client.receipt import Receipt
 from agora.envelope import Envelope
 from agora.keys import PeerId
-from agora.text import extract_text
+from agora.text import extract_text, printable
 
 __all__ = ["Message"]
 
@@ -70,8 +70,8 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The payload as text: its ``text`` member, itself, or its JSON; without controls."""
-        return extract_text(self.payload)
+        """The payload as text, safe to show: its ``text`` member, itself, or its JSON."""
+        return printable(extract_text(self.payload))
 
     async def reply(self, payload: Json, *, type: str | None = None) -> Receipt:
         """

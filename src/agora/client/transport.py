@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
+    InvalidProxy,
     InvalidStatus,
     InvalidURI,
     WebSocketException,
@@ -104,7 +105,8 @@ async def open_transport(url: str, options: TransportOptions) -> Transport:
 
     Raises:
         ConfigurationError: When trying again would not help: not a WebSocket URL, or a
-            certificate that does not verify, or authorities that cannot be read.
+            certificate that does not verify, authorities that cannot be read, or a
+            proxy that is none.
         NotConnectedError: When nobody answers, or not as a relay does.
     """
     _check_url(url)
@@ -121,6 +123,8 @@ async def open_transport(url: str, options: TransportOptions) -> Transport:
             ping_interval=None,  # the protocol core asks for signs of life itself
             close_timeout=_CLOSE_TIMEOUT,
         )
+    except (InvalidProxy, ImportError) as error:  # SOCKS needs a library that may be missing
+        raise ConfigurationError(f"cannot use the proxy {options.proxy}: {error}") from error
     except ssl.SSLCertVerificationError as error:
         raise ConfigurationError(
             f"the certificate of {url} does not verify: {error.verify_message}"

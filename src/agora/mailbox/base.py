@@ -53,7 +53,8 @@ class Mailbox(Protocol):
 
         Raises:
             MailboxFullError: When a bound on messages or bytes would be passed.
-            AlreadyStoredError: When the same (sender, recipient, id) waits already.
+            AlreadyStoredError: When the same (sender, recipient, id) waits already,
+                also in a full mailbox: a repeat needs no room.
         """
         ...
 

@@ -45,6 +45,10 @@ CREATE TABLE mailbox (                              -- kept in step, so that no 
 """
 
 
+_LOCK_TIMEOUT = 0.5
+"""Seconds to wait for a relay that is just stopping on the same file."""
+
+
 class SqliteMailbox:
     """
     Keeps mail in a file.
@@ -63,9 +67,14 @@ class SqliteMailbox:
         self._path = path
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            self._database = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, timeout=_LOCK_TIMEOUT
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigurationError(_why_not(path, error)) from error
         try:
             self._prepare()
         except sqlite3.Error as error:
@@ -78,15 +87,14 @@ class SqliteMailbox:
     def put(self, mail: Mail, *, now_ms: int) -> Mail:
         """Add *mail*; see :meth:`Mailbox.put <agora.mailbox.base.Mailbox.put>`."""
         self._begin()
+        if self._has(mail):
+            raise AlreadyStoredError(f"envelope {mail.envelope_id} waits already")
         check_room(mail, *self.count(mail.recipient), self._max_messages, self._max_bytes)
-        try:
-            cursor = self._database.execute(
-                "INSERT INTO mail (recipient, sender, envelope_id, name, text, size, stored_ms) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*_columns(mail), mail.size, now_ms),
-            )
-        except sqlite3.IntegrityError as error:
-            raise AlreadyStoredError(f"envelope {mail.envelope_id} waits already") from error
+        cursor = self._database.execute(
+            "INSERT INTO mail (recipient, sender, envelope_id, name, text, size, stored_ms) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*_columns(mail), mail.size, now_ms),
+        )
         self._adjust(mail.recipient, +1, mail.size)
         assert cursor.lastrowid is not None  # an INSERT has one
         return replace(mail, position=cursor.lastrowid)
@@ -159,9 +167,12 @@ class SqliteMailbox:
             )
         if version == 0:
             self._make_tables()
+        execute("SELECT position FROM mail LIMIT 0")  # a database of something else has none
         execute("COMMIT")
 
     def _make_tables(self) -> None:
+        if self._database.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            raise ConfigurationError(f"{self._path} is a database of something else")
         for statement in _SCHEMA.split(";"):
             self._database.execute(statement)
         self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -169,6 +180,14 @@ class SqliteMailbox:
     def _begin(self) -> None:
         if not self._database.in_transaction:
             self._database.execute("BEGIN IMMEDIATE")
+
+    def _has(self, mail: Mail) -> bool:
+        found = self._database.execute(
+            "SELECT 1 FROM mail WHERE recipient = ? AND sender = ? AND envelope_id = ? "
+            "AND envelope_id != ''",  # which the index is for
+            (mail.recipient, mail.sender, mail.envelope_id),
+        )
+        return found.fetchone() is not None
 
     def _adjust(self, recipient: str, messages: int, size: int) -> None:
         self._database.execute(
@@ -182,7 +201,7 @@ def _columns(mail: Mail) -> tuple[str | None, ...]:
     return (mail.recipient, mail.sender, mail.envelope_id, mail.name, mail.text)
 
 
-def _why_not(path: Path, error: sqlite3.Error) -> str:
+def _why_not(path: Path, error: Exception) -> str:
     if "locked" in str(error):
         return f"{path} is in use by another relay: stop it, or give this one another --data-dir"
     return f"{path} is no usable mailbox database: {error}"

@@ -9,7 +9,7 @@ At the bound nothing is dropped; the newest is refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -115,26 +115,20 @@ class Outbox:
         outgoing.is_in_flight = False
         outgoing.status = status
 
-    def ready(self, *, now: float, online: Collection[str]) -> Iterator[Outgoing]:
+    def ready(self, *, now: float) -> Iterator[Outgoing]:
         """
-        Yield the messages that may be written now, in order.
+        Yield the messages that may be written now, in order; each counts as written from then on.
 
-        To a recipient that is not known to be online one message at a time is
-        tried: were the first refused and the second taken, their order would be lost.
+        One at a time to each recipient: were the first refused and the second,
+        behind it on the wire, taken, their order would be lost.
         """
         held_back: set[str] = set()
         for outgoing in list(self._waiting):
-            if outgoing.to in held_back:
-                continue
-            if outgoing.is_in_flight:
-                if outgoing.to not in online:
-                    held_back.add(outgoing.to)
-            elif outgoing.not_before > now:
-                held_back.add(outgoing.to)
-            else:
+            if outgoing.to in held_back or outgoing not in self._waiting:
+                continue  # behind another; or settled while those before it were written
+            held_back.add(outgoing.to)
+            if not outgoing.is_in_flight and outgoing.not_before <= now:
                 yield outgoing
-                if outgoing.to not in online:
-                    held_back.add(outgoing.to)
 
     def next_due(self, *, now: float) -> float:
         """Return when the next message that waits for a later moment may be tried; or infinity."""

@@ -162,10 +162,11 @@ class SeenIds:
 
 @dataclass(slots=True)
 class _Asked:
-    """A ping that was written; with the message before it, if there was one."""
+    """A ping, and the message before it, if there was one and until an error has answered it."""
 
     at: float
     outgoing: Outgoing | None = None
+    is_answered: bool = False
 
 
 class PeerSession:
@@ -207,6 +208,9 @@ class PeerSession:
         self._since = now
         self._heard = now
         self._asked: deque[_Asked] = deque()
+        self._pings_owed = 0
+        self._names_envelopes = False
+        self._spends_ids = False
         self._paused_until = now
         self._held_until = now
         self._outbox.unsend()
@@ -218,20 +222,45 @@ class PeerSession:
         return encode_register(self._keys.peer_id, self._name)
 
     def frames_to_send(self, *, now: float) -> Iterator[str]:
-        """Yield the frames to write now: messages whose time has come, and a ping after silence."""
-        if self.state is not PeerState.REGISTERED:
-            return
-        for outgoing in self._outbox.ready(now=now, online=self.peers):
-            cost = BROADCAST_COST if outgoing.to == EVERYONE else 1
-            if self._hold(now, cost):
-                break
-            yield self._frame(outgoing)
-            yield self._ask(now, outgoing)
-        if not self._asked and now >= self._heard + self._timing.ping_interval:
-            yield self._ask(now)
+        """
+        Yield the frames to write now: messages whose time has come, and a ping after silence.
 
-    def _hold(self, now: float, cost: int) -> bool:
-        """Tell whether a rate holds the next message back, the relay's or our own; and till when."""
+        What is heard between two frames counts at once. A ping that is not asked
+        for any more comes first the next time.
+        """
+        if not self._may_write():
+            return
+        yield from self._owed_pings(now)
+        for outgoing in self._outbox.ready(now=now):
+            if not self._may_write() or self._hold(now, outgoing):
+                break
+            # Noted before it is written: an answer may be quicker than the writer.
+            self._ask(now, outgoing)
+            yield self._frame(outgoing)
+            yield from self._owed_pings(now)
+        if not self._asked and now >= self._heard + self._timing.ping_interval:
+            self._ask(now)
+            yield from self._owed_pings(now)
+
+    def _may_write(self) -> bool:
+        return self.state is PeerState.REGISTERED
+
+    def _ask(self, now: float, outgoing: Outgoing | None = None) -> None:
+        self._asked.append(_Asked(now, outgoing))
+        self._pings_owed += 1
+
+    def _owed_pings(self, now: float) -> Iterator[str]:
+        # What was answered before its ping could be written needs none any more.
+        while self._pings_owed and self._asked and self._asked[-1].is_answered:
+            self._asked.pop()
+            self._pings_owed -= 1
+        while self._pings_owed and self._may_write() and self._paused_until <= now:
+            self._pings_owed -= 1
+            yield PING
+
+    def _hold(self, now: float, outgoing: Outgoing) -> bool:
+        """Tell whether a rate, the relay's or our own, holds *outgoing* back; note until when."""
+        cost = BROADCAST_COST if outgoing.to == EVERYONE else 1
         wait = self._rate.wait(now=now, cost=cost) if self._rate else 0.0
         self._held_until = max(self._paused_until, now + wait)
         if self._held_until > now:
@@ -245,7 +274,7 @@ class PeerSession:
         if self.state is PeerState.REGISTERING:
             return max(0.0, self._since + self._timing.register - now)
         ping_at = self._heard + self._timing.ping_interval
-        later = (ping_at, self._held_until, self._outbox.next_due(now=now))
+        later = (ping_at, self._held_until, self._paused_until, self._outbox.next_due(now=now))
         # What is due already waits for the socket, not for time; only the end comes regardless.
         moments = [self._dead_at(), *(moment for moment in later if moment > now)]
         return max(0.0, min(moments) - now)
@@ -264,7 +293,7 @@ class PeerSession:
         """Return when the link counts as dead: no answer to a ping, or no way to write one."""
         ping_at = self._heard + self._timing.ping_interval
         asked_at = max(self._asked[0].at, self._heard) if self._asked else ping_at
-        return asked_at + self._timing.answer
+        return max(asked_at, self._paused_until) + self._timing.answer
 
     def _frame(self, outgoing: Outgoing) -> str:
         if outgoing.is_stale:
@@ -275,10 +304,6 @@ class PeerSession:
         return (
             encode_broadcast(text) if outgoing.to == EVERYONE else encode_submit(outgoing.to, text)
         )
-
-    def _ask(self, now: float, outgoing: Outgoing | None = None) -> str:
-        self._asked.append(_Asked(now, outgoing))
-        return PING
 
     # From the relay
 
@@ -318,13 +343,17 @@ class PeerSession:
         events: list[Event] = []
         if close_code == CloseCode.TOO_BIG:
             events = self._give_up_largest()
-        text = f"the relay closed the connection with {close_code}" + (reason and f" ({reason})")
+        text = f"the relay closed the connection with {close_code}"
         if may_reconnect(close_code):
-            return events + self._lose(NoAnswerError(text))
+            return events + self._lose(NoAnswerError(text + (reason and f" ({reason})")))
         return events + self._lose(RefusedError(reason or "closed", text), is_final=True)
 
     def _open(self, registered: Registered, now: float) -> list[Event]:
         self.state = PeerState.REGISTERED
+        # A relay that tells its own key is none of the reference: its errors name the envelope.
+        # Of those, the one that tells a session id remembers an id also if nothing came of it.
+        self._names_envelopes = registered.relay is not None
+        self._spends_ids = registered.session_id is not None and not self._names_envelopes
         events: list[Event] = [Opened(registered.relay)]
         for peer in registered.peers:
             events += self._arrive(peer)
@@ -371,10 +400,13 @@ class PeerSession:
         if self.state is PeerState.REGISTERING:
             is_final = error.message.startswith("Invalid registration")
             return self._lose(refusal, is_final=True) if is_final else [Problem(refusal)]
+        if self._names_envelopes and error.envelope_id is None:
+            return self._hear_of_ping(refusal, error.retry_after, now)
         asked = self._asked_about(error)
         if asked is None or asked.outgoing is None:
             return [Problem(refusal)]
         outgoing, asked.outgoing = asked.outgoing, None  # its pong says nothing more about it
+        asked.is_answered = True
         return self._answer(outgoing, refusal, error.retry_after, now)
 
     def _asked_about(self, error: ErrorAnswer) -> _Asked | None:
@@ -389,6 +421,15 @@ class PeerSession:
             and error.to in (None, asked.outgoing.to)
         )
         return next(about, None)
+
+    def _hear_of_ping(
+        self, refusal: RefusedError, retry_after: float | None, now: float
+    ) -> list[Event]:
+        """An error about no envelope: if it is for the rate of frames, a ping gets no pong."""
+        if refusal.code == ErrorCode.RATE_LIMITED:
+            self._pause(retry_after, now)
+            self._pings_owed += 1
+        return [Problem(refusal)]
 
     def _answer(
         self, outgoing: Outgoing, refusal: RefusedError, retry_after: float | None, now: float
@@ -406,10 +447,9 @@ class PeerSession:
         outgoing.is_in_flight = False
         outgoing.why = code
         if code == ErrorCode.RATE_LIMITED:
-            self._paused_until = now + (retry_after or self._timing.retry_first)
+            self._pause(retry_after, now)
             return [Changed(outgoing)]
-        # The reference has spent the id even though it delivered nothing: sign anew.
-        outgoing.is_stale = True
+        outgoing.is_stale = outgoing.is_stale or self._spends_ids
         wait = self._timing.retry_first * 2**outgoing.attempts
         outgoing.not_before = now + min(wait, self._timing.retry_cap)
         outgoing.attempts = min(outgoing.attempts + 1, _MAX_DOUBLINGS)
@@ -419,9 +459,13 @@ class PeerSession:
             held_back.why = code
         return [Changed(held_back) for held_back in behind]
 
+    def _pause(self, retry_after: float | None, now: float) -> None:
+        wait = min(retry_after or self._timing.retry_first, self._timing.retry_cap)
+        self._paused_until = max(self._paused_until, now + wait)
+
     def _give_up_largest(self) -> list[Event]:
         """A frame was too big: give up the largest in flight, or it would be sent for ever."""
-        in_flight = [asked.outgoing for asked in self._asked if asked.outgoing is not None]
+        in_flight = self._in_flight()
         if not in_flight:
             return []
         largest = max(in_flight, key=lambda outgoing: outgoing.size)
@@ -434,10 +478,22 @@ class PeerSession:
 
     def _lose(self, error: AgoraError, *, is_final: bool = False) -> list[Event]:
         self.state = PeerState.CLOSED
-        self._outbox.unsend()
+        self._unsend()
         gone: list[Event] = [PresenceChanged(peer, is_online=False) for peer in self.peers.values()]
         self.peers.clear()
         return [*gone, Lost(error, is_final)]
+
+    def _unsend(self) -> None:
+        """What was in flight waits again, its fate unknown."""
+        for outgoing in self._in_flight():
+            is_reachable = outgoing.to in self.peers or outgoing.to == EVERYONE
+            # The error that would have said so may have been on its way.
+            if self._spends_ids and not is_reachable:
+                outgoing.is_stale = True
+        self._outbox.unsend()
+
+    def _in_flight(self) -> list[Outgoing]:
+        return [asked.outgoing for asked in self._asked if asked.outgoing is not None]
 
 
 _MAX_DOUBLINGS = 16

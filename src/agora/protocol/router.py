@@ -170,7 +170,7 @@ class Router:
             return [self._answer_peer_list(session, sender, parcel.envelope, now)]
         mail = Mail(to, sender, parcel.envelope_id, parcel.text, self.presence.name_of(sender))
         if to in self._storage_peers:
-            self._remember(key, now)
+            # Remembered when it is stored: until then nobody can say of a repeat that it is there.
             return [Store(mail, session)]
         recipients = self.presence.sessions_of(to)
         if not recipients:
@@ -219,8 +219,9 @@ class Router:
 
     # Mailboxes
 
-    def stored(self, mail: Mail) -> list[Action]:
+    def stored(self, mail: Mail, now: float) -> list[Action]:
         """*mail* is committed, with its position: sessions that are caught up get it now."""
+        self._remember(_key(mail), now)
         note = Note("stored", {"id": mail.envelope_id, "from": mail.sender, "to": mail.recipient})
         actions: list[Action] = [note]
         for session in self.presence.sessions_of(mail.recipient):
@@ -232,10 +233,6 @@ class Router:
             else:
                 member.feed.is_caught_up = False
         return actions
-
-    def not_stored(self, mail: Mail) -> None:
-        """*mail* could not be stored: its sender is told, and may send it again."""
-        self._taken.discard(_key(mail))
 
     def fetched(self, session: SessionId, page: Sequence[Mail], *, is_last: bool) -> list[Action]:
         """A page of a mailbox has come for *session*; ``is_last`` when nothing was behind it."""
@@ -256,12 +253,16 @@ class Router:
         return actions + self._fetch(member)
 
     def _feed(self, member: _Member, feed: MailFeed, page: Sequence[Mail]) -> list[Action]:
-        marker = feed.send(page)
-        to = (member.session,)
-        return [
-            *(Send(to, _delivery_text(mail)) for mail in page),
-            Ping(member.session, marker),
-        ]
+        actions: list[Action] = []
+        unmarked = 0
+        for mail in page:
+            marker = feed.send([mail])
+            actions.append(Send((member.session,), _delivery_text(mail)))
+            unmarked += mail.size
+            if unmarked >= _CONFIRM_EVERY or mail is page[-1]:
+                actions.append(Ping(member.session, marker))
+                unmarked = 0
+        return actions
 
     def _fetch(self, member: _Member) -> list[Action]:
         feed = member.feed
@@ -326,6 +327,10 @@ class Router:
     def _remember(self, key: tuple[str, str, str], now: float) -> None:
         if key[2] and self._limits.dedup_enabled:
             self._taken.add(key, now)
+
+
+_CONFIRM_EVERY = 8_192
+"""Bytes of mail behind which goes a ping: what breaks again and again gets on all the same."""
 
 
 def duplicate(envelope_id: str, to: str | None) -> Refusal:

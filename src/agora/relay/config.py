@@ -125,6 +125,10 @@ class LogConfig:
         False, unit="", help="one JSON object per line", reason="a person reads it first"
     )
 
+    def __post_init__(self) -> None:
+        for declared in fields(self):
+            check_setting(declared, getattr(self, declared.name))
+
 
 def _in_reading_order() -> dict[str, Field[Any]]:
     bounds = {declared.name for declared in fields(Limits)}

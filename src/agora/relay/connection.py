@@ -17,7 +17,7 @@ from typing import cast
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import OPEN
+from websockets.protocol import CONNECTING, OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
@@ -39,6 +39,8 @@ class WebSocketConnection(asyncio.Protocol):
         node: Where its messages go.
         max_frame_bytes: Largest message taken, all fragments together.
         max_connections: How many the node has at most.
+        handshake_timeout: Seconds for the whole handshake.
+        close_timeout: Seconds to answer a close before the connection is dropped.
         opened: Called with this when the socket is there.
         closed: Called with this when it is gone, always once.
     """
@@ -50,12 +52,14 @@ class WebSocketConnection(asyncio.Protocol):
         max_frame_bytes: int,
         max_connections: int,
         handshake_timeout: float,
+        close_timeout: float,
         opened: Callable[[WebSocketConnection], None],
         closed: Callable[[WebSocketConnection], None],
     ) -> None:
         self._node = node
         self._max_connections = max_connections
         self._handshake_timeout = handshake_timeout
+        self._close_timeout = close_timeout
         self._opened = opened
         self._closed = closed
         self._protocol = ServerProtocol(
@@ -63,9 +67,10 @@ class WebSocketConnection(asyncio.Protocol):
             max_size=max_frame_bytes,
             logger=_quiet,
         )
-        self._fragments: list[bytes] = []
+        self._fragments = bytearray()
         self._opcode: Opcode = Opcode.TEXT
         self._session: SessionId | None = None
+        self._is_ending = False
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -80,8 +85,7 @@ class WebSocketConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Let the WebSocket core make events of the bytes, and handle them."""
         try:
-            self._protocol.receive_data(data)
-            self._handle_events()
+            self._receive(data)
         except Exception:
             # Our own fault: said in the log, never to the stranger.
             _log.exception("connection failed")
@@ -95,8 +99,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell the node, and forget the timer."""
-        self._cancel_deadline()
         self._leave()
+        self._cancel_deadline()
         self._closed(self)
 
     # Connection, for the node
@@ -117,13 +121,35 @@ class WebSocketConnection(asyncio.Protocol):
     def close(self, code: CloseCode) -> None:
         """Write a close frame, and give the client a while to answer it."""
         self._write(lambda: self._protocol.send_close(code, _close_reason(code)))
-        self._abort_in(_CLOSE_TIMEOUT)
+        self._begin_end()
 
     def abort(self) -> None:
         """Drop the connection now."""
         self._transport.abort()
 
+    def abort_handshake(self) -> None:
+        """Drop the connection if it is not open yet: there is nothing to say goodbye to."""
+        if self._is_shaking_hands:
+            self._transport.abort()
+
     # From here on, private
+
+    def _receive(self, data: bytes) -> None:
+        # The handshake line by line: frames behind it in the same packet are for after our
+        # answer, and the core would handle them, even answer them, before it.
+        start = 0
+        while start < len(data) and self._is_shaking_hands:
+            end = data.find(b"\n", start) + 1 or len(data)
+            self._protocol.receive_data(data[start:end])
+            self._handle_events()
+            start = end
+        if start < len(data):
+            self._protocol.receive_data(data[start:])
+            self._handle_events()
+
+    @property
+    def _is_shaking_hands(self) -> bool:
+        return self._protocol.state is CONNECTING and not self._is_ending
 
     def _handle_events(self) -> None:
         for event in self._protocol.events_received():
@@ -161,10 +187,10 @@ class WebSocketConnection(asyncio.Protocol):
     def _handle_data(self, frame: Frame) -> None:
         if frame.opcode is not Opcode.CONT:
             self._opcode = frame.opcode
-        self._fragments.append(bytes(frame.data))
+        self._fragments += frame.data  # one buffer: in a list even an empty fragment takes room
         if not frame.fin or self._session is None:
             return
-        data = b"".join(self._fragments)
+        data = bytes(self._fragments)
         self._fragments.clear()
         if self._opcode is Opcode.BINARY:
             self._node.receive(self._session, data)
@@ -187,35 +213,40 @@ class WebSocketConnection(asyncio.Protocol):
     def _flush(self) -> None:
         """Hand the transport what the core wants sent, and end when the core is done."""
         for data in self._protocol.data_to_send():
+            if self._transport.is_closing():
+                break  # nobody is there to read it
             if data:
-                self._transport.write(data)
+                # Behind a close only pongs could come, and a flood of pings would pile them up.
+                if not self._is_ending:
+                    self._transport.write(data)
             elif self._transport.can_write_eof():
                 self._transport.write_eof()
             else:
                 self._transport.close()  # TLS cannot close one half; this sends what waits first
         if self._protocol.close_expected():
             self._leave()
-            self._abort_in(_CLOSE_TIMEOUT)
+            self._begin_end()
 
     def _leave(self) -> None:
         if self._session is not None:
             session, self._session = self._session, None
             self._node.lost(session)
 
+    def _begin_end(self) -> None:
+        """Give the client a while to end it too: counted once, so that talking on is no delay."""
+        if not self._is_ending:
+            self._is_ending = True
+            self._abort_in(self._close_timeout)
+
     def _abort_in(self, seconds: float) -> None:
         self._cancel_deadline()
-        if not self._transport.is_closing():
-            loop = asyncio.get_running_loop()
-            self._deadline = loop.call_later(seconds, self._transport.abort)
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(seconds, self._transport.abort)
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-_CLOSE_TIMEOUT = 5.0
-"""Seconds a client has to answer a close before the connection is dropped."""
 
 
 def _first_offered(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:

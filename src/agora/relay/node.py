@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Protocol, assert_never
 
@@ -99,6 +99,8 @@ class Node:
             limits, policy=policy, storage_peers=storage_peers, relay=identity.peer_id
         )
         self._open: dict[SessionId, tuple[RelaySession, Connection]] = {}
+        self._to_do: deque[Action] = deque()
+        self._is_acting = False
         self._expired_at = clock()
         self._is_draining = False
         self.counts: Counter[str] = Counter()
@@ -129,9 +131,10 @@ class Node:
             self._carry_out(entry[0].receive_pong(payload, now=self._clock()))
 
     def hear(self, session_id: SessionId) -> None:
-        """Note a sign of life."""
+        """Note a sign of life, such as a WebSocket ping; its pong is written already."""
         if entry := self._open.get(session_id):
             entry[0].hear(now=self._clock())
+            self._check_reads(session_id, entry[1])
 
     def lost(self, session_id: SessionId) -> None:
         """Forget a connection that is gone."""
@@ -166,42 +169,60 @@ class Node:
     # What the core asks for
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
-        for action in actions:
-            match action:
-                case Send(to, text):
-                    for session_id in to:
-                        self._send(session_id, text)
-                case Deliver():
-                    self._deliver(action)
-                case Ping(session_id, payload):
-                    if entry := self._open.get(session_id):
-                        entry[1].ping(payload)
-                case Close(session_id, code):
-                    self._close(session_id, code)
-                case Store():
-                    self._store(action)
-                case Fetch():
-                    self._fetch(action)
-                case Remove(peer, positions):
-                    self._remove(peer, positions)
-                case AnswerPeerList():
-                    self._answer_peer_list(action)
-                case Note(event, fields):
-                    self._note(event, dict(fields))
-                case _:
-                    assert_never(action)
+        # What an action leads to goes behind what is to be done already, not inside it: a session
+        # that is closed is told of to the others, which may close the next, through all of them.
+        self._to_do.extend(actions)
+        if self._is_acting:
+            return
+        self._is_acting = True
+        try:
+            while self._to_do:
+                self._act(self._to_do.popleft())
+        finally:
+            self._is_acting = False
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Send(to, text):
+                for session_id in to:
+                    self._send(session_id, text)
+            case Deliver():
+                self._deliver(action)
+            case Ping(session_id, payload):
+                if entry := self._open.get(session_id):
+                    entry[1].ping(payload)
+            case Close(session_id, code):
+                self._close(session_id, code)
+            case Store():
+                self._store(action)
+            case Fetch():
+                self._fetch(action)
+            case Remove(peer, positions):
+                self._remove(peer, positions)
+            case AnswerPeerList():
+                self._answer_peer_list(action)
+            case Note(event, fields):
+                self._note(event, dict(fields))
+            case _:
+                assert_never(action)
 
     def _send(self, session_id: SessionId, text: str) -> bool:
         """Write to a connection unless it is gone or reads too slowly; tell whether it took it."""
         entry = self._open.get(session_id)
         if entry is None:
             return False
-        # The bound is on what waits already: one frame of any size fits an empty buffer.
-        if entry[1].unsent_bytes > self._limits.max_unsent_bytes:
-            self._close(session_id, CloseCode.SLOW_CONSUMER)
+        if not self._check_reads(session_id, entry[1]):
             return False
         entry[1].send(text)
         return True
+
+    def _check_reads(self, session_id: SessionId, connection: Connection) -> bool:
+        """Close a connection that reads too slowly; tell whether it stays."""
+        # The bound is on what waits already: one frame of any size fits an empty buffer.
+        if connection.unsent_bytes <= self._limits.max_unsent_bytes:
+            return True
+        self._close(session_id, CloseCode.SLOW_CONSUMER)
+        return False
 
     def _deliver(self, action: Deliver) -> None:
         # Every session is tried: a list, not a generator, so that `any` stops nothing.
@@ -233,11 +254,9 @@ class Node:
     def _stored(self, action: Store, result: object) -> None:
         refusal = None
         if isinstance(result, Mail):
-            self._carry_out(self._router.stored(result))
+            self._carry_out(self._router.stored(result, self._clock()))
         else:
             refusal = _why_not_stored(action.mail, result)
-            if refusal.code is not ErrorCode.DUPLICATE:
-                self._router.not_stored(action.mail)
         if entry := self._open.get(action.origin):
             self._carry_out(entry[0].store_settled(refusal))
 

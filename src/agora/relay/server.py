@@ -5,6 +5,7 @@ A relay that listens: sockets, TLS, the clock, start and stop. It holds no proto
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -66,6 +67,7 @@ class Relay:
         self._writer: MailboxWriter | None = None
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
+        self._changing = asyncio.Lock()  # one start or stop at a time
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
@@ -106,13 +108,18 @@ class Relay:
 
     async def start(self) -> None:
         """
-        Open the mailboxes and listen.
+        Open the mailboxes and listen. Doing it twice is harmless.
 
         Raises:
             ClosedError: When it was closed before; make a new one.
         """
-        if self._is_closed:
-            raise ClosedError("a closed relay does not start again: make a new one")
+        async with self._changing:
+            if self._is_closed:
+                raise ClosedError("a closed relay does not start again: make a new one")
+            if self._server is None:
+                await self._start()
+
+    async def _start(self) -> None:
         loop = asyncio.get_running_loop()
         self._identity = await asyncio.to_thread(self._load_identity)
         mailbox = await asyncio.to_thread(self._open_mailbox)
@@ -148,22 +155,31 @@ class Relay:
 
         Mail being stored is committed and its sender told; then sessions are
         closed with 1001 and have ``drain_timeout`` seconds to take what was
-        written to them. Doing it twice is harmless.
+        written to them. Doing it twice is harmless; cancelled, it drops them at once.
         """
-        if self._is_closed:
-            return
-        self._is_closed = True
-        if self._server is None or self._node is None or self._writer is None:
-            return
-        self._server.close()
+        async with self._changing:
+            was_closed, self._is_closed = self._is_closed, True
+            if self._server is not None and not was_closed:
+                await self._stop(self._server)
+
+    async def _stop(self, server: asyncio.Server) -> None:
+        assert self._node is not None  # made before the server, as the writer
+        assert self._writer is not None
+        server.close()
         if self._ticker:
             self._ticker.cancel()
+        for connection in list(self._connections):
+            connection.abort_handshake()
         self._node.take_nothing_more()
-        await self._settle_stores(self._writer)
-        self._node.close_all(CloseCode.GOING_AWAY)
-        await self._wait_gone()
-        await asyncio.to_thread(self._writer.close)
-        await self._server.wait_closed()
+        try:
+            await self._settle_stores(self._writer)
+            self._node.close_all(CloseCode.GOING_AWAY)
+            await self._wait_gone()
+        finally:
+            for connection in list(self._connections):
+                connection.abort()
+            await asyncio.to_thread(self._writer.close)
+        await server.wait_closed()
         _log.info("stopped", extra={"fields": {}})
 
     @property
@@ -181,13 +197,9 @@ class Relay:
     async def _wait_gone(self) -> None:
         if self._connections:
             self._all_gone.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._config.drain_timeout):
                     await self._all_gone.wait()
-            except TimeoutError:
-                for connection in list(self._connections):
-                    connection.abort()
-                await self._all_gone.wait()
 
     def _make_connection(self) -> WebSocketConnection:
         assert self._node is not None  # made before the server
@@ -196,9 +208,15 @@ class Relay:
             max_frame_bytes=self._config.max_frame_bytes,
             max_connections=self._config.max_connections,
             handshake_timeout=self._config.register_timeout,
-            opened=self._connections.add,
+            close_timeout=max(_CLOSE_TIMEOUT, self._config.drain_timeout),
+            opened=self._remember,
             closed=self._forget,
         )
+
+    def _remember(self, connection: WebSocketConnection) -> None:
+        self._connections.add(connection)
+        if self._is_closed:
+            connection.abort()  # it was accepted while the relay stopped
 
     def _forget(self, connection: WebSocketConnection) -> None:
         self._connections.discard(connection)
@@ -247,6 +265,9 @@ class Relay:
             ) from error
         return context
 
+
+_CLOSE_TIMEOUT = 5.0
+"""Seconds a client has to answer a close before the connection is dropped."""
 
 _BACKLOG = min(4096, max(128, socket.SOMAXCONN))
 """Connections that may wait to be accepted, when thousands come back at once."""

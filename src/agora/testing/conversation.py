@@ -163,6 +163,7 @@ class Conversation:
         **limits: Any,
     ) -> None:
         bounds = Limits(**limits)
+        storage_keys = {keys_of(name).peer_id: name for name in storage_peers}
         self.clock = ManualClock()
         self.mailbox = mailbox or MemoryMailbox(
             max_messages=bounds.mailbox_max_messages, max_bytes=bounds.mailbox_max_bytes
@@ -173,12 +174,12 @@ class Conversation:
             identity=keys_of("relay"),
             writer=self._disk,
             policy=policy,
-            storage_peers=[keys_of(name).peer_id for name in storage_peers],
+            storage_peers=storage_keys,
             clock=self.clock,
             wall_ms=self.clock.wall_ms,
         )
         self._speakers: list[Speaker] = []
-        self._names = {keys_of("relay").peer_id: "relay"}
+        self._names = {keys_of("relay").peer_id: "relay", **storage_keys}
         self._last_timestamp = 0
 
     # Who takes part
@@ -465,9 +466,6 @@ class Agent:
 
     def loses_connection(self, code: int = 1006, reason: str = "") -> None:
         """Lose the connection, and with it all that is on the wire, both ways."""
-        self.rising.clear()
-        self._line.incoming.clear()
-        self._writing = iter(())
         if self.session is not None:
             self.events += self.session.disconnected(code, reason)
         self._leave()
@@ -523,6 +521,9 @@ class Agent:
             pass
 
     def _leave(self) -> None:
+        self.rising.clear()
+        self._line.incoming.clear()
+        self._writing = iter(())
         if self._at_relay is not None:
             gone, self._at_relay = self._at_relay, None
             self._relay.lost(gone)

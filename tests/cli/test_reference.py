@@ -1,0 +1,105 @@
+"""The pages of the command line are what the code says, and the help is all there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from agora import sync
+from agora.cli.exits import EXIT_CODES, NotTakenError, exit_code
+from agora.cli.reference import JSON_OBJECTS, PAGES
+from agora.cli.settings import shown_default
+from agora.errors import AgoraError, NoAnswerError, NotConnectedError, OutboxFullError
+from agora.relay.config import SETTINGS, environment_names
+from agora.testing import RelayInThread
+from tests.cli.conftest import ALICE, BOB, Shell
+
+FOLDER = Path(__file__).parents[2] / "docs" / "reference"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_what_the_code_says(name: str) -> None:
+    assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name](), (
+        "run python -m agora.cli.reference docs/reference"
+    )
+
+
+def test_the_help_of_the_relay_shows_every_default_unit_and_variable(empty_shell: Shell) -> None:
+    shown = " ".join(empty_shell.run("relay", "--help").out.split())
+
+    for declared in SETTINGS.values():
+        names = " or ".join(environment_names(declared))
+        assert f"[default: {shown_default(declared)}; {names}]" in shown, declared.name
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["-h"], ["send", "-h"], ["keys", "export", "-h"]]
+)
+def test_help_is_on_standard_output(empty_shell: Shell, arguments: list[str]) -> None:
+    shown = empty_shell.run(*arguments)
+
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith("Usage: agora")
+
+
+def test_the_version_is_said(empty_shell: Shell) -> None:
+    assert re.fullmatch(r"agora, version \d+\.\d+\.\d+\n", empty_shell.run("--version").out)
+
+
+def test_what_is_no_command_is_a_usage_error(empty_shell: Shell) -> None:
+    assert empty_shell.run("serve").code == 2
+    assert empty_shell.run("send", "bob", "hi", "--loudly").code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (AgoraError("x"), 1),
+        (FileNotFoundError("x"), 1),
+        (NotConnectedError("x"), 6),
+        (NoAnswerError("x"), 7),
+        (NotTakenError("unavailable", "x"), 8),
+        (OutboxFullError("x"), 8),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(), 141),
+    ],
+)
+def test_an_error_ends_with_the_code_of_its_nearest_kin(error: BaseException, code: int) -> None:
+    assert exit_code(error) == code
+
+
+def test_every_error_there_is_has_an_exit_code() -> None:
+    kinds = [AgoraError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+
+    assert all(exit_code(kind.__new__(kind)) in EXIT_CODES for kind in kinds)
+
+
+def test_the_objects_for_programs_are_those_of_the_page(
+    shell: Shell, agora_relay: RelayInThread
+) -> None:
+    relay = ["--relay", agora_relay.url]
+    stranger = "302a300506032b6570032100" + "ab" * 32
+    key = str(shell.home / "key")
+    with sync.Client(agora_relay.url, BOB, name="bob"):
+        written = {
+            "whoami": shell.run("whoami", "--json"),
+            "init": shell.run("init", "--json"),
+            "send": shell.run("send", *relay, "bob", "hello", "--json"),
+            "peers": shell.run("peers", *relay, "--json"),
+            "peers add": shell.run("peers", "add", "carol", stranger, "--json"),
+            "peers remove": shell.run("peers", "remove", "carol", "--json"),
+            "keys": shell.run("keys", "--json"),
+            "keys generate": shell.run("keys", "generate", f"{key}.json", "--json"),
+            "keys export": shell.run("keys", "export", "--private-key", key, "--json"),
+            "keys import": shell.run("keys", "import", key, "--json"),
+        }
+
+    for command, ran in written.items():
+        documented = set(re.findall(r"`(\w+)`", JSON_OBJECTS[command]))
+        assert ran.code == 0, ran.err
+        assert ran.object.keys() <= documented, command
+    assert shell.load().identity.peer_id == ALICE.peer_id

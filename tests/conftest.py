@@ -1,0 +1,14 @@
+"""
+What holds for every test: how hard Hypothesis tries.
+
+``pytest --hypothesis-profile=long`` looks further than the suite has time for.
+"""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# The same examples each time, so that a commit is never blamed for another one's fault.
+settings.register_profile("ci", derandomize=True, deadline=None, stateful_step_count=30)
+settings.register_profile("long", max_examples=2_000, deadline=None, stateful_step_count=100)
+settings.load_profile("ci")

@@ -1,0 +1,24 @@
+"""Every mailbox keeps the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agora.mailbox import Mailbox, MemoryMailbox, SqliteMailbox
+from agora.testing.conformance import MailboxContract
+
+
+class TestMemoryMailbox(MailboxContract):
+    def new_mailbox(self, *, max_messages: int, max_bytes: int) -> Mailbox:
+        return MemoryMailbox(max_messages=max_messages, max_bytes=max_bytes)
+
+
+class TestSqliteMailbox(MailboxContract):
+    @pytest.fixture(autouse=True)
+    def _in_a_folder(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "mailbox.sqlite3"
+
+    def new_mailbox(self, *, max_messages: int, max_bytes: int) -> Mailbox:
+        return SqliteMailbox(self.path, max_messages=max_messages, max_bytes=max_bytes)

@@ -1,0 +1,1 @@
+"""The core, without sockets: plain values, conversations, and time as an argument."""

@@ -1,0 +1,172 @@
+"""Who gets in: the three policies, and the memory of what was taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agora.canonical import Json, parse_json
+from agora.envelope import Sealed, seal, seal_legacy
+from agora.keys import PeerId
+from agora.protocol.admission import EnvelopePolicy, Parcel, Refusal, ReplayWindow, admit
+from agora.testing.conversation import keys_of
+
+ALICE, BOB = keys_of("alice"), keys_of("bob")
+STRICT, LEGACY, OPEN = EnvelopePolicy.STRICT, EnvelopePolicy.LEGACY, EnvelopePolicy.OPEN
+MODERN = seal(ALICE, type="publish", payload="hi", to=BOB.peer_id, timestamp_ms=1)
+OLDER = seal_legacy(ALICE, type="publish", payload="hi", timestamp_ms=1)
+
+
+def let_in(
+    value: Json,
+    *,
+    policy: EnvelopePolicy = STRICT,
+    sender: PeerId = ALICE.peer_id,
+    to: str | None = BOB.peer_id,
+) -> Parcel:
+    return admit(Sealed(value), sender=sender, to=to, policy=policy)
+
+
+def refusal_of(value: Json, **options: Any) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        let_in(value, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize("policy", [STRICT, LEGACY, OPEN])
+def test_every_policy_takes_a_genuine_envelope(policy: EnvelopePolicy) -> None:
+    parcel = let_in(MODERN.to_dict(), policy=policy)
+
+    assert parcel == Parcel(ALICE.peer_id, MODERN.id, MODERN.wire_text, MODERN)
+
+
+def test_members_that_are_not_signed_are_left_behind() -> None:
+    parcel = let_in(MODERN.to_dict() | {"extra": 1})
+
+    assert parse_json(parcel.text) == MODERN.to_dict()
+
+
+@pytest.mark.parametrize("policy", [LEGACY, OPEN])
+def test_an_envelope_of_the_older_dialect_is_taken_where_that_was_asked_for(
+    policy: EnvelopePolicy,
+) -> None:
+    parcel = let_in(OLDER.to_dict(), policy=policy)
+
+    assert (parcel.envelope_id, parse_json(parcel.text)) == (OLDER.id, OLDER.to_dict())
+
+
+def test_an_envelope_of_the_older_dialect_is_refused_otherwise() -> None:
+    refusal = refusal_of(OLDER.to_dict())
+
+    assert (refusal.code, refusal.reason) == ("invalid_envelope", "invalid_routing_fields")
+
+
+def test_an_envelope_of_the_older_dialect_is_verified_too() -> None:
+    broken = OLDER.to_dict() | {"payload": "bye"}
+
+    assert refusal_of(broken, policy=LEGACY).reason == "id_mismatch"
+
+
+def test_nobody_sends_anothers_envelope_in_either_dialect() -> None:
+    bob = BOB.peer_id
+
+    assert refusal_of(MODERN.to_dict(), sender=bob).code == "sender_mismatch"
+    assert refusal_of(OLDER.to_dict(), sender=bob, policy=LEGACY).code == "sender_mismatch"
+
+
+def test_an_envelope_goes_to_none_but_those_it_names() -> None:
+    assert refusal_of(MODERN.to_dict(), to=ALICE.peer_id).code == "recipient_mismatch"
+
+
+def test_a_broadcast_needs_to_name_nobody() -> None:
+    assert let_in(MODERN.to_dict(), to=None).envelope == MODERN
+
+
+@pytest.mark.parametrize("value", ["hi", 7, True])
+def test_what_is_no_object_is_no_envelope(value: Json) -> None:
+    assert refusal_of(value).message == 'Invalid message: missing or invalid "envelope" field'
+    assert refusal_of(value, to=None).message == (
+        'Invalid broadcast: missing or invalid "envelope" field'
+    )
+
+
+@pytest.mark.parametrize("value", ["hi", 7, [1], {"b": 1, "a": "\ud800"}, {"sender": "me"}])
+def test_an_open_relay_takes_anything_and_says_nothing_of_its_id(value: Json) -> None:
+    parcel = let_in(value, policy=OPEN)
+
+    assert (parcel.envelope_id, parcel.envelope) == ("", None)
+    assert parse_json(parcel.text) == value
+
+
+def test_a_refusal_names_the_envelope_and_the_recipient() -> None:
+    refusal = refusal_of(MODERN.to_dict() | {"signature": "00" * 64})
+
+    assert (refusal.envelope_id, refusal.to) == (MODERN.id, BOB.peer_id)
+    assert refusal.reason == "signature_invalid"
+
+
+def test_an_id_that_cannot_be_one_is_not_echoed() -> None:
+    assert refusal_of(MODERN.to_dict() | {"id": "x" * 1000}).envelope_id is None
+
+
+# Repeats
+
+FIRST, SECOND, THIRD = (("alice", "bob", identifier) for identifier in "123")
+
+
+def test_what_was_taken_is_known_until_the_window_is_over() -> None:
+    window = ReplayWindow(max_ids=10, max_age=600.0)
+    window.add(FIRST, 0.0)
+
+    assert window.has(FIRST, 600.0)
+    assert not window.has(FIRST, 600.1)
+
+
+def test_sender_recipient_and_id_together_make_a_repeat() -> None:
+    window = ReplayWindow(max_ids=10, max_age=600.0)
+    window.add(("alice", "bob", "1"), 0.0)
+
+    assert not window.has(("carol", "bob", "1"), 0.0)
+    assert not window.has(("alice", "carol", "1"), 0.0)
+    assert not window.has(("alice", "bob", "2"), 0.0)
+
+
+def test_at_the_bound_the_oldest_is_forgotten() -> None:
+    window = ReplayWindow(max_ids=2, max_age=600.0)
+    for key in (FIRST, SECOND, THIRD):
+        window.add(key, 0.0)
+
+    assert [window.has(key, 0.0) for key in (FIRST, SECOND, THIRD)] == [False, True, True]
+
+
+def test_what_was_discarded_was_never_taken() -> None:
+    window = ReplayWindow(max_ids=2, max_age=600.0)
+    window.add(FIRST, 0.0)
+
+    window.discard(FIRST)
+    window.discard(SECOND)
+
+    assert not window.has(FIRST, 0.0)
+
+
+def test_what_is_too_old_takes_no_memory() -> None:
+    window = ReplayWindow(max_ids=10, max_age=600.0)
+    window.add(FIRST, 0.0)
+    window.add(SECOND, 300.0)
+
+    window.forget_old(700.0)
+
+    assert len(window) == 1
+
+
+def test_what_was_taken_again_counts_from_then_on() -> None:
+    window = ReplayWindow(max_ids=10, max_age=600.0)
+    window.add(FIRST, 0.0)
+    window.add(SECOND, 300.0)
+    window.add(FIRST, 700.0)
+
+    window.forget_old(1000.0)
+
+    assert window.has(FIRST, 1000.0)
+    assert len(window) == 1

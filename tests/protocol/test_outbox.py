@@ -1,0 +1,173 @@
+"""What a client has to say: in which order it leaves, and what waits for what."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from agora.envelope import seal
+from agora.errors import OutboxFullError
+from agora.protocol.outbox import Outbox, Outgoing, Status
+from agora.testing.conversation import keys_of
+
+
+def message(to: str, payload: str = "hi") -> Outgoing:
+    envelope = seal(
+        keys_of("alice"), type="publish", payload=payload, to=keys_of(to).peer_id, timestamp_ms=0
+    )
+    return Outgoing(to, envelope)
+
+
+def outbox_of(*messages: Outgoing) -> Outbox:
+    outbox = Outbox(max_messages=10, max_bytes=100_000)
+    for outgoing in messages:
+        outbox.add(outgoing)
+    return outbox
+
+
+def write(outgoing: Outgoing) -> Outgoing:
+    outgoing.is_in_flight = True
+    return outgoing
+
+
+def test_messages_to_different_recipients_leave_together_in_order() -> None:
+    to_bob, to_carol = message("bob"), message("carol")
+
+    ready = outbox_of(to_bob, to_carol).ready(now=0.0)
+
+    assert list(ready) == [to_bob, to_carol]
+
+
+def test_messages_to_one_recipient_leave_one_after_the_other() -> None:
+    first, second = message("bob"), message("bob")
+    outbox = outbox_of(first, second)
+
+    assert list(outbox.ready(now=0.0)) == [first]
+    write(first)
+    assert list(outbox.ready(now=0.0)) == []
+    outbox.settle(first, Status.SENT)
+    assert list(outbox.ready(now=0.0)) == [second]
+
+
+def test_a_message_that_waits_holds_back_only_those_behind_it_for_the_same_recipient() -> None:
+    waiting, behind, other = message("bob"), message("bob"), message("carol")
+    waiting.not_before = 5.0
+
+    ready = outbox_of(waiting, behind, other).ready(now=0.0)
+
+    assert list(ready) == [other]
+
+
+def test_a_message_leaves_when_its_time_has_come() -> None:
+    waiting = message("bob")
+    waiting.not_before = 5.0
+    outbox = outbox_of(waiting)
+
+    assert list(outbox.ready(now=4.9)) == []
+    assert list(outbox.ready(now=5.0)) == [waiting]
+
+
+def test_a_message_settled_while_others_leave_does_not_leave_again() -> None:
+    to_bob, to_carol = message("bob"), message("carol")
+    outbox = outbox_of(to_bob, write(to_carol))
+
+    ready = outbox.ready(now=0.0)
+    assert next(ready) is to_bob
+    outbox.settle(to_carol, Status.SENT)
+
+    assert list(ready) == []
+
+
+def test_the_next_moment_is_that_of_the_first_message_to_wait_for_one() -> None:
+    sooner, later, in_flight = message("bob"), message("carol"), message("dave")
+    sooner.not_before, later.not_before, in_flight.not_before = 5.0, 7.0, 3.0
+    outbox = outbox_of(later, sooner, write(in_flight))
+
+    assert outbox.next_due(now=0.0) == 5.0
+    assert outbox.next_due(now=5.0) == 7.0
+    assert outbox.next_due(now=7.0) == math.inf
+
+
+def test_whoever_comes_gets_what_waited_for_them() -> None:
+    for_bob, for_carol = message("bob"), message("carol")
+    for_bob.not_before = for_carol.not_before = 5.0
+    outbox = outbox_of(for_bob, for_carol)
+
+    outbox.wake("bob")
+
+    assert list(outbox.ready(now=0.0)) == [for_bob]
+
+
+def test_what_was_in_flight_waits_again_when_the_connection_is_gone() -> None:
+    first, second = message("bob"), message("bob")
+    outbox = outbox_of(write(first), second)
+
+    outbox.unsend()
+
+    assert list(outbox.ready(now=0.0)) == [first]
+
+
+def test_a_settled_message_is_gone() -> None:
+    outgoing = message("bob")
+    outbox = outbox_of(outgoing)
+
+    outbox.settle(outgoing, Status.SENT)
+
+    assert list(outbox) == []
+    assert outgoing.status is Status.SENT
+
+
+def test_a_message_settled_twice_is_gone_once() -> None:
+    first, second = message("bob"), message("carol")
+    outbox = Outbox(max_messages=10, max_bytes=2 * first.size)
+    outbox.add(first)
+
+    outbox.settle(first, Status.SENT)
+    outbox.settle(first, Status.SENT)
+    outbox.add(second)
+
+    with pytest.raises(OutboxFullError):
+        outbox.add(message("dave", "x" * first.size))
+
+
+def test_a_full_outbox_refuses_the_newest_and_keeps_what_it_has() -> None:
+    kept, refused = message("bob"), message("carol")
+    outbox = Outbox(max_messages=1, max_bytes=100_000)
+    outbox.add(kept)
+
+    with pytest.raises(OutboxFullError, match="outbox holds 1 messages of at most 1"):
+        outbox.add(refused)
+    assert list(outbox) == [kept]
+
+
+def test_the_bound_on_bytes_is_one_on_envelopes() -> None:
+    kept, refused = message("bob"), message("carol")
+    outbox = Outbox(max_messages=10, max_bytes=kept.size)
+    outbox.add(kept)
+
+    with pytest.raises(OutboxFullError, match=f"no room for {refused.size} more"):
+        outbox.add(refused)
+    assert list(outbox) == [kept]
+
+
+def test_what_was_settled_makes_room() -> None:
+    first, second = message("bob"), message("carol")
+    outbox = Outbox(max_messages=1, max_bytes=100_000)
+    outbox.add(first)
+
+    outbox.settle(first, Status.REFUSED)
+    outbox.add(second)
+
+    assert list(outbox) == [second]
+
+
+def test_a_message_behind_one_that_waits_knows_why() -> None:
+    waiting, behind, other = message("bob"), message("bob"), message("carol")
+    outbox = outbox_of(waiting)
+    waiting.why = "unknown_recipient"
+
+    outbox.add(behind)
+    outbox.add(other)
+
+    assert (behind.why, other.why) == ("unknown_recipient", None)
