@@ -30,10 +30,11 @@ def client_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder / "empty", with_pip=True)
     python = folder / "empty" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     locked = ROOT / "requirements" / "client.txt"
-    pip = [python, "-m", "pip", "install", "--quiet"]
-    for options in (["--require-hashes", "--requirement", locked], ["--no-deps", wheel]):
-        installed = _run(*pip, *options, folder=folder)
-        assert installed.returncode == 0, installed.stderr
+    pip = (python, "-m", "pip", "install", "--quiet")
+    with_hashes = _run(*pip, "--require-hashes", "--requirement", locked, folder=folder)
+    assert with_hashes.returncode == 0, with_hashes.stderr
+    itself = _run(*pip, "--no-deps", wheel, folder=folder)
+    assert itself.returncode == 0, itself.stderr
     return python
 
 

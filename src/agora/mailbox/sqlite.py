@@ -171,7 +171,7 @@ class SqliteMailbox:
         execute("COMMIT")
 
     def _make_tables(self) -> None:
-        if self._database.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        if self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise ConfigurationError(f"{self._path} is a database of something else")
         for statement in _SCHEMA.split(";"):
             self._database.execute(statement)
