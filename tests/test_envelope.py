@@ -428,8 +428,9 @@ def test_a_repr_says_which_envelope_but_not_what_is_in_it() -> None:
         ({}, None, None, None),
         ({"id": 5, "from": [], "to": "x"}, None, None, None),
         ({"id": "too short for one"}, None, None, None),
-        ({"id": "i" * 64, "from": "a", "to": ["b", 5, None, "c"]}, "i" * 64, "a", ("b", "c")),
-        ({"id": "i" * 64, "sender": "s"}, "i" * 64, "s", None),
+        ({"id": "\x1b[2J\n" + "f" * 59}, None, None, None),
+        ({"id": "1d" * 32, "from": "a", "to": ["b", 5, None, "c"]}, "1d" * 32, "a", ("b", "c")),
+        ({"id": "1d" * 32, "sender": "s"}, "1d" * 32, "s", None),
         (["no", "object"], None, None, None),
     ],
 )

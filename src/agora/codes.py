@@ -2,8 +2,7 @@
 Error codes and close codes: one table each, from which the reference page is made.
 
 A code is for programs and never changes its meaning; the text beside it in a
-frame is for people. ``final`` says whether sending the same thing again can
-ever help.
+frame is for people. ``final`` says that sending the same thing again cannot help.
 """
 
 from __future__ import annotations

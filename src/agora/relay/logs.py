@@ -14,6 +14,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from agora.text import printable_line
+
 __all__ = ["set_up_logs"]
 
 
@@ -58,4 +60,6 @@ def _short(value: object) -> str:
     """Shorten ids for a reader; the JSON form has them whole."""
     text = str(value)
     is_id = len(text) in (64, 88) and all(digit in "0123456789abcdef" for digit in text)
-    return f"@{text[-8:]}" if len(text) == 88 and is_id else text[:12] if is_id else text
+    if is_id:
+        return f"@{text[-8:]}" if len(text) == 88 else text[:12]
+    return printable_line(text)  # one event, one line, whatever somebody wrote
