@@ -75,7 +75,7 @@ class Sealed:
     def claimed_id(self) -> str | None:
         """The id it says it has, if that could be one."""
         claimed = self.members.get("id")
-        is_possible = isinstance(claimed, str) and _ID.fullmatch(claimed)
+        is_possible = isinstance(claimed, str) and _POSSIBLE_ID.fullmatch(claimed)
         return cast("str", claimed) if is_possible else None
 
     @property
@@ -93,7 +93,7 @@ class Sealed:
 
 
 # Looked at before it is repeated: a claim is a stranger's text, and ends up in logs.
-_ID: Final = re.compile("[0-9a-f]{64}")
+_POSSIBLE_ID: Final = re.compile("[0-9a-f]{64}")
 
 
 def _string_or_none(value: Json) -> str | None:
