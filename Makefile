@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: help demo test test-long lint check format interop lock clean
+.PHONY: help demo test test-long lint check format interop pages lock clean
 
 help:             ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +37,13 @@ interop: $(STAMP) ## against the reference, built elsewhere: make interop REFERE
 	AGORA_REFERENCE_OLD_DIR="$(if $(REFERENCE_OLD),$(abspath $(REFERENCE_OLD)))" \
 	$(BIN)/python -m pytest tests/interop
 
+pages: $(STAMP)   ## write the pages and the picture that are made from the code
+	$(BIN)/python -m tools.reference docs/reference
+	cd tests && ../$(BIN)/python -m interop.page > ../docs/reference/differences.md
+	$(BIN)/python -m tools.picture
+
 lock: $(STAMP)    ## resolve the dependencies anew into requirements/
-	$(BIN)/python tools/lock.py
+	$(BIN)/python -m tools.lock
 
 clean:            ## remove what the above made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist

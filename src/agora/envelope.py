@@ -21,6 +21,7 @@ from hashlib import sha256
 from typing import ClassVar, Final, Self, TypeVar, cast
 
 from agora.canonical import Json, canonical_text, json_text, parse_json
+from agora.ecmascript import WHITE_SPACE, is_number, is_truthy
 from agora.errors import CanonicalJSONError, EnvelopeError
 from agora.keys import KeyPair, PeerId, is_peer_id, verify
 
@@ -232,7 +233,7 @@ def open_envelope(what: str | bytes | Mapping[str, object] | Sealed) -> Envelope
     """
     members = _members(what, Envelope)
     to = members.get("to")
-    if not _is_truthy(members.get("from")):
+    if not is_truthy(members.get("from")):
         raise EnvelopeError(_ROUTING, "no sender in `from`")
     if not isinstance(to, list) or not to:
         raise EnvelopeError(_ROUTING, "`to` is not a list of at least one recipient")
@@ -263,11 +264,6 @@ def _members(what: object, kind: type[_Opened]) -> dict[str, Json]:
 
 def _known_members(members: Mapping[str, Json], kind: type[_Opened]) -> dict[str, Json]:
     return {name: members[name] for name in kind._wire_members if name in members}
-
-
-def _is_truthy(value: Json) -> bool:
-    """Tell what JavaScript would: empty arrays and objects count as something."""
-    return bool(value) or isinstance(value, (list, dict))
 
 
 def _verified(members: dict[str, Json], kind: type[_Kind]) -> _Kind:
@@ -311,7 +307,7 @@ def _refuse_malformed(members: Mapping[str, Json]) -> None:
     if not isinstance(members.get("type"), str):
         raise EnvelopeError(_ROUTING, "`type` is not a string")
     timestamp = members.get("timestamp")
-    if not isinstance(timestamp, (int, float)) or isinstance(timestamp, bool):
+    if not is_number(timestamp):
         raise EnvelopeError(_ROUTING, "`timestamp` is not a number")
     if not abs(timestamp) <= sys.float_info.max:
         raise EnvelopeError(_ROUTING, "`timestamp` is not finite")
@@ -387,12 +383,5 @@ def _sealed(
 def _recipients(to: object) -> list[str]:
     """Give every recipient once, as it was written; what JavaScript's ``trim`` empties is none."""
     given = [to] if isinstance(to, str) else to if isinstance(to, Iterable) else ()
-    kept = (entry for entry in given if isinstance(entry, str) and entry.strip(_BLANKS))
+    kept = (entry for entry in given if isinstance(entry, str) and entry.strip(WHITE_SPACE))
     return list(dict.fromkeys(kept))
-
-
-# WhiteSpace and LineTerminator of ECMA-262; Python's own idea of blank is another.
-_BLANKS: Final = (
-    "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000\ufeff"
-)

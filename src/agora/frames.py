@@ -10,11 +10,12 @@ Source: the frames of the reference, of both its dialects (docs/reference/protoc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agora.canonical import Json, json_text, parse_json
 from agora.codes import ErrorCode
+from agora.ecmascript import UNDEFINED, is_number, is_truthy, template_text
 from agora.envelope import Sealed
 from agora.errors import CanonicalJSONError, FrameError
 from agora.keys import PeerId, is_peer_id
@@ -181,9 +182,9 @@ def decode_request(data: str | bytes) -> Request:
     members = _parse_members(data)
     if members is None:
         return UnknownRequest("undefined")
-    frame_type = members.get("type", _UNDEFINED)
+    frame_type = members.get("type", UNDEFINED)
     decoder = _REQUESTS.get(frame_type) if isinstance(frame_type, str) else None
-    return decoder(members) if decoder else UnknownRequest(_as_javascript_text(frame_type))
+    return decoder(members) if decoder else UnknownRequest(template_text(frame_type))
 
 
 def decode_answer(data: str | bytes) -> Answer:
@@ -196,9 +197,9 @@ def decode_answer(data: str | bytes) -> Answer:
     members = _parse_members(data)
     if members is None:
         return UnknownAnswer("undefined")
-    frame_type = members.get("type", _UNDEFINED)
+    frame_type = members.get("type", UNDEFINED)
     decoder = _ANSWERS.get(frame_type) if isinstance(frame_type, str) else None
-    return decoder(members) if decoder else UnknownAnswer(_as_javascript_text(frame_type))
+    return decoder(members) if decoder else UnknownAnswer(template_text(frame_type))
 
 
 def _parse_members(data: str | bytes) -> Mapping[str, Json] | None:
@@ -227,21 +228,16 @@ def _decode_submit(members: Mapping[str, Json]) -> Submit:
     to, envelope = members.get("to"), Sealed(members.get("envelope"))
     if not (isinstance(to, str) and to):
         raise _bad_member("message", "to", envelope, None)
-    if _is_missing(envelope):
+    if not is_truthy(envelope.value):
         raise _bad_member("message", "envelope", envelope, to)
     return Submit(to, envelope)
 
 
 def _decode_broadcast(members: Mapping[str, Json]) -> Broadcast:
     envelope = Sealed(members.get("envelope"))
-    if _is_missing(envelope):
+    if not is_truthy(envelope.value):
         raise _bad_member("broadcast", "envelope", envelope, None)
     return Broadcast(envelope)
-
-
-def _is_missing(envelope: Sealed) -> bool:
-    """Tell what the reference counts as no envelope: whatever JavaScript holds for false."""
-    return not envelope.value and not isinstance(envelope.value, list | dict)
 
 
 def _bad_member(frame_type: str, member: str, envelope: Sealed, to: str | None) -> FrameError:
@@ -306,17 +302,14 @@ def _decode_pong(members: Mapping[str, Json]) -> Pong:
 def _decode_error(members: Mapping[str, Json]) -> ErrorAnswer:
     message, code, to = members.get("message"), members.get("code"), members.get("to")
     identifier, wait_ms = members.get("id"), members.get("retryAfterMs")
-    has_wait = isinstance(wait_ms, int | float) and not isinstance(wait_ms, bool)
     return ErrorAnswer(
         message=message if isinstance(message, str) else "Unknown error",
         code=code if isinstance(code, str) else None,
         envelope_id=identifier if isinstance(identifier, str) else None,
         to=to if isinstance(to, str) else None,
-        retry_after=max(0.0, wait_ms / 1000) if has_wait else None,  # type: ignore[operator]
+        retry_after=max(0.0, wait_ms / 1000) if is_number(wait_ms) else None,
     )
 
-
-_UNDEFINED: Json = object()  # type: ignore[assignment]  # what JavaScript has and JSON lacks
 
 _REQUESTS: Mapping[str, Callable[[Mapping[str, Json]], Request]] = {
     "register": _decode_register,
@@ -333,30 +326,6 @@ _ANSWERS: Mapping[str, Callable[[Mapping[str, Json]], Answer]] = {
     "pong": _decode_pong,
     "error": _decode_error,
 }
-
-
-def _as_javascript_text(value: Json) -> str:
-    """Print *value* as a JavaScript template string does: the reference's error texts hold it."""
-    if value is _UNDEFINED:
-        return "undefined"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        return "[object Object]"
-    if isinstance(value, list):
-        return ",".join(_texts_within(value))
-    return json_text(value)
-
-
-def _texts_within(array: list[Json]) -> Iterator[str]:
-    # With a stack of our own: an array may nest deeper than Python calls may.
-    waiting: list[Json] = [array]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, list):
-            waiting.extend(reversed(item or [None]))  # an empty array is printed as null is
-        else:
-            yield "" if item is None else _as_javascript_text(item)
 
 
 # Encoding

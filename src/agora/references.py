@@ -23,6 +23,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from agora.ecmascript import WHITE_SPACE
 from agora.errors import PeerReferenceError
 
 __all__ = [
@@ -42,10 +43,7 @@ __all__ = [
 
 SUFFIX_DIGITS = 8
 
-# ECMAScript's white space, which is not Python's: it has U+FEFF, but not U+001C to U+001F, U+0085.
-_SPACE = "\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
-_SPACES_AROUND = re.compile(rf"\A[{_SPACE}]+|[{_SPACE}]+\Z")
-_MENTION = re.compile(rf"@([^{_SPACE}]+)")
+_MENTION = re.compile(rf"@([^{WHITE_SPACE}]+)")
 _LONG_MENTION = re.compile(r"@([0-9a-fA-F]{16,})")
 
 # The suffix has a fixed length, so all before its separator is the name, "@" and all.
@@ -177,4 +175,4 @@ def _contact_with_key(public_key: str, directory: Directory) -> Contact | None:
 
 
 def _trimmed(text: str) -> str:
-    return _SPACES_AROUND.sub("", text)
+    return text.strip(WHITE_SPACE)

@@ -9,21 +9,19 @@ import pytest
 
 from agora import sync
 from agora.cli.exits import EXIT_CODES, NotTakenError, exit_code
-from agora.cli.reference import JSON_OBJECTS, PAGES
 from agora.cli.settings import shown_default
 from agora.errors import AgoraError, NoAnswerError, NotConnectedError, OutboxFullError
 from agora.relay.config import SETTINGS, environment_names
 from agora.testing import RelayInThread
 from tests.cli.conftest import ALICE, BOB, Shell
+from tools.reference import JSON_OBJECTS, PAGES
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_what_the_code_says(name: str) -> None:
-    assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name](), (
-        "run python -m agora.cli.reference docs/reference"
-    )
+    assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name](), "run make pages"
 
 
 def test_the_help_of_the_relay_shows_every_default_unit_and_variable(empty_shell: Shell) -> None:

@@ -466,6 +466,24 @@ async def test_the_first_message_may_be_sent_before_there_is_a_connection(relay:
         assert await receipt.settled() is Status.SENT
 
 
+async def test_a_loop_of_sends_without_a_connection_leaves_others_their_turn() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with agent("ws://127.0.0.1:1", connect_timeout=0) as alice, asyncio.TaskGroup() as group:
+        running = group.create_task(other())
+        for number in range(100):
+            await alice.send(alice.peer_id, number)
+        running.cancel()
+
+    assert turns >= 100
+
+
 async def test_nothing_is_sent_before_registered_came() -> None:
     async with fake_relay() as relay, agent(relay.url, connect_timeout=0) as alice:
         await alice.send(alice.peer_id, "early")

@@ -22,7 +22,7 @@ from agora.keys import KeyPair
 from agora.relay import Relay
 from tests.faults.proxy import Proxy, proxy_to
 from tests.relay.process import relay_process
-from tests.support import DEADLINE, RawPeer, agent, eventually, raw_peer
+from tests.support import DEADLINE, RawPeer, agent, raw_peer
 
 WATCHFUL = Timing(register=0.5, ping_interval=0.1, answer=0.2, retry_first=0.05, retry_cap=0.2)
 BLIND = Timing(register=3_600, ping_interval=3_600, answer=3_600)

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from agora.canonical import Json
 from agora.protocol.outbox import Outgoing, Status
 from agora.protocol.peer import PeerState
+from agora.protocol.rates import TokenBucket
 from agora.testing.clock import ManualClock
 from agora.testing.conversation import Agent, Conversation, keys_of
 from tests.protocol.dialects import CurrentRelay, OlderRelay
@@ -193,6 +194,13 @@ class LimitedMachine(ClientMachine):
     }
 
 
+class PatientMachine(ClientMachine):
+    """The same with a rate of her own, that no relay has to remind her of."""
+
+    def new_agent(self, name: str) -> Agent:
+        return self.talk.agent(name, rate=TokenBucket(capacity=2, window=1.0, now=0.0))
+
+
 class StorageMachine(ClientMachine):
     """The same where friends have a small mailbox, on a disk that may be busy."""
 
@@ -204,7 +212,7 @@ class StorageMachine(ClientMachine):
 
     @rule()
     def the_disk_is_busy_or_not(self) -> None:
-        self.talk._disk.is_held = not self.talk._disk.is_held
+        self.talk.disk.is_held = not self.talk.disk.is_held
         self.talk.settle()
 
     def has_got(self, name: str, outgoing: Outgoing) -> bool:
@@ -214,7 +222,7 @@ class StorageMachine(ClientMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "talk"):
-            self.talk._disk.is_held = False
+            self.talk.disk.is_held = False
             self.talk.settle()
         super().teardown()
 
@@ -255,7 +263,15 @@ class CurrentMachine(OlderMachine):
 
 
 @pytest.mark.parametrize(
-    "machine", [ClientMachine, LimitedMachine, StorageMachine, OlderMachine, CurrentMachine]
+    "machine",
+    [
+        ClientMachine,
+        LimitedMachine,
+        PatientMachine,
+        StorageMachine,
+        OlderMachine,
+        CurrentMachine,
+    ],
 )
 def test_no_message_is_lost_or_comes_twice_or_overtakes(machine: type[ClientMachine]) -> None:
     run_state_machine_as_test(machine)

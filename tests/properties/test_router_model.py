@@ -32,7 +32,7 @@ names = st.sampled_from(NAMES)
 picks = st.integers(0, 1_000)
 """Which of those there are; taken modulo their number."""
 
-MAX_PEERS, MAILBOX, WINDOW, RATE, BROADCAST_COST = 4, 3, 2, 4, 2
+MAX_PEERS, MAILBOX, WINDOW, RATE, BROADCAST_COST = 4, 5, 2, 4, 2
 SECONDS_PER_TOKEN = 2.0
 
 
@@ -189,6 +189,12 @@ class RelayMachine(RuleBasedStateMachine):
         self.letters.append(letter)
         self.answer(session, self.outcome(session, letter, to))
 
+    @precondition(lambda self: self.sessions)
+    @rule(number=picks, count=st.integers(2, 4))
+    def someone_sends_mail(self, number: int, count: int) -> None:
+        for _ in range(count):
+            self.someone_sends(number, STORAGE[0])
+
     @precondition(lambda self: self.sessions and self.letters)
     @rule(number=picks, which=picks, to=names)
     def someone_submits_a_letter_whosesoever(self, number: int, which: int, to: str) -> None:
@@ -243,6 +249,10 @@ class RelayMachine(RuleBasedStateMachine):
         session = self.pick(number)
         session.speaker.asks()
         session.expected.append("pong")
+
+    @rule()
+    def a_storage_peer_comes(self) -> None:
+        self.someone_comes(STORAGE[0])
 
     @precondition(lambda self: any(session.unconfirmed for session in self.sessions))
     @rule(number=picks, which=picks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from websockets.frames import Opcode
 from agora.codes import CloseCode, ErrorCode
 from agora.keys import KeyPair
 from agora.relay import Relay
+from tests.relay.process import relay_process
 from tests.support import letter, raw_peer
 from tests.wire import Wire, frame, opened_wire
 
@@ -221,3 +223,36 @@ async def test_hostile_frames_are_answered_or_closed_as_documented(frames: int) 
             envelope = await alice.send(bob.id)
             assert (await bob.hear())["envelope"] == envelope.to_dict()
     # That no fault was logged is checked behind every test, in conftest.py.
+
+
+@pytest.mark.parametrize("flood", [b"?", b'{"type":"ping"}'], ids=["nonsense", "pings"])
+async def test_floods_on_some_connections_do_not_make_the_others_wait(flood: bytes) -> None:
+    async with (
+        relay_process() as relay,
+        raw_peer(relay.url) as alice,
+        asyncio.TaskGroup() as group,
+    ):
+        floods = [group.create_task(_flood(relay.url, flood)) for _ in range(3)]
+        waits = []
+        for _ in range(9):
+            began = time.monotonic()
+            await alice.answers()
+            waits.append(time.monotonic() - began)
+        for task in floods:
+            task.cancel()
+
+    assert sorted(waits)[len(waits) // 2] < 0.5
+
+
+async def _flood(url: str, text: bytes) -> None:
+    """Send *text* as fast as the relay reads it, and throw the answers away."""
+    async with opened_wire(url) as wire, asyncio.TaskGroup() as group:
+        group.create_task(_throw_away(wire))
+        while True:
+            wire.write(frame(Opcode.TEXT, text) * 2_000)
+            await wire.writer.drain()
+
+
+async def _throw_away(wire: Wire) -> None:
+    while await wire.reader.read(1 << 20):
+        pass

@@ -6,8 +6,8 @@ import click
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
-from agora.cli.asked import Asked, common_options
-from agora.cli.show import Members
+from agora.cli.options import Asked, common_options
+from agora.cli.output import Members
 from agora.files import Config, create_config, load_config, read_members, save_config
 from agora.keys import KeyPair
 from agora.references import format_display_name

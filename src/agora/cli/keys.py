@@ -10,7 +10,7 @@ from typing import IO
 
 import click
 
-from agora.cli.asked import Asked, common_options
+from agora.cli.options import Asked, common_options
 from agora.errors import IdentityError
 from agora.files import Config, create_config, load_config, read_members, save_config
 from agora.keys import PRIVATE_KEY_PREFIX, KeyPair

@@ -6,8 +6,8 @@ import asyncio
 
 import click
 
-from agora.cli.asked import Asked, common_options, relay_options, seconds
-from agora.cli.show import event_line, event_members, message_lines, message_members
+from agora.cli.options import Asked, common_options, relay_options, seconds
+from agora.cli.output import event_line, event_members, message_lines, message_members
 from agora.cli.signals import stop_signals, until_first
 from agora.client import Client, ClientEvent, Message, PresenceChanged
 from agora.errors import NoAnswerError

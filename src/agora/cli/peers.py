@@ -6,8 +6,8 @@ import asyncio
 
 import click
 
-from agora.cli.asked import Asked, common_options, relay_options
-from agora.cli.show import Members, peer_members, styled_peer
+from agora.cli.options import Asked, common_options, relay_options
+from agora.cli.output import Members, peer_members, styled_peer
 from agora.errors import AgoraError, ConfigurationError
 from agora.files import Config, save_config
 from agora.frames import ListedPeer

@@ -17,8 +17,8 @@ from typing import Any
 import click
 
 import agora
-from agora.cli.asked import Asked, common_options
 from agora.cli.exits import exit_code
+from agora.cli.options import Asked, common_options
 from agora.errors import AgoraError
 
 __all__ = ["main", "program"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import click
 
 from agora.canonical import Json, parse_json
-from agora.cli.asked import Asked, common_options, relay_options, seconds
 from agora.cli.exits import NotTakenError
-from agora.cli.show import styled_peer
+from agora.cli.options import Asked, common_options, relay_options, seconds
+from agora.cli.output import styled_peer
 from agora.client import Client, Receipt, Status
 from agora.codes import ErrorCode
 from agora.envelope import EVERYONE

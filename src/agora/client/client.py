@@ -471,6 +471,7 @@ class Client:
 
     async def _wait_for_words(self, receipts: list[Receipt]) -> None:
         """Wait for the relay's word on each, but for no more than an answer takes."""
+        await asyncio.sleep(0)  # a loop of sends must leave the others, and our own task, a turn
         if not self.is_connected or self._inbox.is_full:
             return  # nobody is there to answer, or nobody reads what is answered
         with contextlib.suppress(TimeoutError):

@@ -135,6 +135,7 @@ class Link:
                 for text in session.frames_to_send(now=time.monotonic()):
                     await transport.send(text)
                     self._clock_moved.set()
+                self._clock_moved.set()  # a rate may hold back the next without a frame written
                 await self._to_send.wait()
         except ConnectionLostError:
             pass  # the reader hears of it too, behind what came before the end

@@ -8,7 +8,9 @@ At the bound nothing is dropped; the newest is refused.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -75,7 +77,9 @@ class Outbox:
     def __init__(self, *, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._waiting: dict[Outgoing, int] = {}
+        self._numbers = itertools.count()
+        self._waiting: dict[Outgoing, tuple[int, int]] = {}  # each with its number and its size
+        self._queues: dict[str, deque[Outgoing]] = {}  # the same by recipient
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -102,18 +106,26 @@ class Outbox:
                 f"no room for {size} more"
             )
         outgoing.why = next((o.why for o in self.addressed_to(outgoing.to) if o.why), None)
-        self._waiting[outgoing] = size
+        self._waiting[outgoing] = (next(self._numbers), size)
+        self._queues.setdefault(outgoing.to, deque()).append(outgoing)
         self._bytes += size
 
     def addressed_to(self, recipient: str) -> list[Outgoing]:
         """Return what waits for *recipient*, in order."""
-        return [outgoing for outgoing in self._waiting if outgoing.to == recipient]
+        return list(self._queues.get(recipient, ()))
 
     def settle(self, outgoing: Outgoing, status: Status) -> None:
         """Let a message go: the relay has had its last word on it."""
-        self._bytes -= self._waiting.pop(outgoing, 0)
         outgoing.is_in_flight = False
         outgoing.status = status
+        if outgoing not in self._waiting:
+            return
+        _, size = self._waiting.pop(outgoing)
+        self._bytes -= size
+        queue = self._queues[outgoing.to]
+        queue.remove(outgoing)
+        if not queue:
+            del self._queues[outgoing.to]
 
     def ready(self, *, now: float) -> Iterator[Outgoing]:
         """
@@ -122,18 +134,19 @@ class Outbox:
         One at a time to each recipient: were the first refused and the second,
         behind it on the wire, taken, their order would be lost.
         """
-        held_back: set[str] = set()
-        for outgoing in list(self._waiting):
-            if outgoing.to in held_back or outgoing not in self._waiting:
-                continue  # behind another; or settled while those before it were written
-            held_back.add(outgoing.to)
-            if not outgoing.is_in_flight and outgoing.not_before <= now:
+        for outgoing in sorted(self._first_ones(), key=self._waiting.__getitem__):
+            is_settled = outgoing not in self._waiting  # while those before it were written
+            if not (is_settled or outgoing.is_in_flight or outgoing.not_before > now):
                 yield outgoing
 
     def next_due(self, *, now: float) -> float:
         """Return when the next message that waits for a later moment may be tried; or infinity."""
-        later = (o.not_before for o in self._waiting if o.not_before > now and not o.is_in_flight)
+        waiting = (outgoing for outgoing in self._first_ones() if not outgoing.is_in_flight)
+        later = (outgoing.not_before for outgoing in waiting if outgoing.not_before > now)
         return min(later, default=math.inf)
+
+    def _first_ones(self) -> list[Outgoing]:
+        return [queue[0] for queue in self._queues.values()]
 
     def wake(self, peer: str) -> None:
         """*peer* has come: what waits for it may be tried at once."""

@@ -127,7 +127,8 @@ class Timing:
         ping_interval: Silence after which the relay is pinged.
         answer: For the answer to a ping; then the link counts as dead.
         retry_first: Before a message that could not be taken is tried again.
-        retry_cap: The most that this wait grows to, doubling each time.
+        retry_cap: The most that this wait grows to, doubling each time; and the most
+            that a relay can have us wait.
     """
 
     register: float = 10.0

@@ -10,7 +10,8 @@ The relay's side of one connection: who may say what, when.
          └───────────► CLOSED ◄───────────┘
 
 A refused frame is answered by an ``error`` and changes nothing; the connection
-stays. What each state makes of each frame is the table at the end.
+stays, but for a registration that finds no room. What each state makes of each
+frame is the table at the end.
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@ One WebSocket connection: bytes in, messages to the node, messages out.
 
 The protocol itself (RFC 6455: handshake, masking, fragments, control frames,
 UTF-8, close codes) is the ``websockets`` library's sans-I/O core; this module
-gives it a socket. There is no task and no timer per connection.
+gives it a socket. There is no task per connection, and no timer while it is open.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -31,7 +32,7 @@ _log = logging.getLogger("agora.relay")
 _quiet = logging.Logger("agora.websocket", logging.CRITICAL)  # hears nothing on purpose
 
 
-class WebSocketConnection(asyncio.Protocol):
+class WebSocketConnection(asyncio.BufferedProtocol):
     """
     The shell of one connection; a :class:`~agora.relay.node.Connection` to its node.
 
@@ -41,6 +42,8 @@ class WebSocketConnection(asyncio.Protocol):
         max_connections: How many the node has at most.
         handshake_timeout: Seconds for the whole handshake.
         close_timeout: Seconds to answer a close before the connection is dropped.
+        read_buffer: Where bytes come in, one turn's worth; all connections of an event
+            loop may share one, which is filled and emptied with nothing between.
         opened: Called with this when the socket is there.
         closed: Called with this when it is gone, always once.
     """
@@ -53,6 +56,7 @@ class WebSocketConnection(asyncio.Protocol):
         max_connections: int,
         handshake_timeout: float,
         close_timeout: float,
+        read_buffer: memoryview,
         opened: Callable[[WebSocketConnection], None],
         closed: Callable[[WebSocketConnection], None],
     ) -> None:
@@ -60,6 +64,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._max_connections = max_connections
         self._handshake_timeout = handshake_timeout
         self._close_timeout = close_timeout
+        self._read_buffer = read_buffer
         self._opened = opened
         self._closed = closed
         self._protocol = ServerProtocol(
@@ -74,7 +79,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._deadline: asyncio.TimerHandle | None = None
 
-    # asyncio.Protocol
+    # asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with the handshake, which has a deadline."""
@@ -82,10 +87,14 @@ class WebSocketConnection(asyncio.Protocol):
         self._opened(self)
         self._abort_in(self._handshake_timeout)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Lend the buffer: what fits is handled before the others have their turn."""
+        return self._read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Let the WebSocket core make events of the bytes, and handle them."""
         try:
-            self._receive(data)
+            self._receive(bytes(self._read_buffer[:nbytes]))
         except Exception:
             # Our own fault: said in the log, never to the stranger.
             _log.exception("connection failed")
@@ -220,7 +229,8 @@ class WebSocketConnection(asyncio.Protocol):
                 if not self._is_ending:
                     self._transport.write(data)
             elif self._transport.can_write_eof():
-                self._transport.write_eof()
+                with contextlib.suppress(OSError):  # it was closed on the other side already
+                    self._transport.write_eof()
             else:
                 self._transport.close()  # TLS cannot close one half; this sends what waits first
         if self._protocol.close_expected():

@@ -62,6 +62,7 @@ class Relay:
         self._config = config or _configure(settings)
         self._given_identity = identity
         self._connections: set[WebSocketConnection] = set()
+        self._read_buffer = memoryview(bytearray(_READ_AT_ONCE))
         self._all_gone = asyncio.Event()
         self._node: Node | None = None
         self._writer: MailboxWriter | None = None
@@ -179,7 +180,9 @@ class Relay:
             for connection in list(self._connections):
                 connection.abort()
             await asyncio.to_thread(self._writer.close)
-        await server.wait_closed()
+        with contextlib.suppress(TimeoutError):  # TLS handshakes hold it up from Python 3.12 on
+            async with asyncio.timeout(_LINGER):
+                await server.wait_closed()
         _log.info("stopped", extra={"fields": {}})
 
     @property
@@ -209,6 +212,7 @@ class Relay:
             max_connections=self._config.max_connections,
             handshake_timeout=self._config.register_timeout,
             close_timeout=max(_CLOSE_TIMEOUT, self._config.drain_timeout),
+            read_buffer=self._read_buffer,
             opened=self._remember,
             closed=self._forget,
         )
@@ -266,8 +270,14 @@ class Relay:
         return context
 
 
+_READ_AT_ONCE = 8_192
+"""Bytes of one connection before the others have their turn: a flood delays them by little."""
+
 _CLOSE_TIMEOUT = 5.0
 """Seconds a client has to answer a close before the connection is dropped."""
+
+_LINGER = 1.0
+"""Seconds that a stop waits for connections that have not shown themselves yet."""
 
 _BACKLOG = min(4096, max(128, socket.SOMAXCONN))
 """Connections that may wait to be accepted, when thousands come back at once."""

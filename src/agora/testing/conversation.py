@@ -54,7 +54,7 @@ from agora.relay.node import Connection, Node
 from agora.relay.writer import Done, Job, Work, commit_together
 from agora.testing.clock import ManualClock
 
-__all__ = ["Agent", "Conversation", "Line", "RelayCore", "Speaker", "keys_of"]
+__all__ = ["Agent", "Conversation", "Disk", "Line", "RelayCore", "Speaker", "keys_of"]
 
 
 def keys_of(name: str) -> KeyPair:
@@ -117,8 +117,13 @@ class Line:
         self.incoming.append(code)
 
 
-class _Disk:
-    """Does a node's mailbox jobs as the relay's writer does, but only when let."""
+class Disk:
+    """
+    Does the relay's mailbox jobs as its writer does, but only when let.
+
+    Attributes:
+        is_held: Whether nothing is stored or fetched for now.
+    """
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
@@ -126,6 +131,7 @@ class _Disk:
         self.is_held = False
 
     def submit(self, work: Work, done: Done) -> None:
+        """Queue a job."""
         self._jobs.append((work, done))
 
     def work(self) -> bool:
@@ -151,6 +157,7 @@ class Conversation:
     Attributes:
         clock: Moves by :meth:`pass_time` alone.
         mailbox: The mailbox.
+        disk: What writes it.
         node: The relay.
     """
 
@@ -168,11 +175,11 @@ class Conversation:
         self.mailbox = mailbox or MemoryMailbox(
             max_messages=bounds.mailbox_max_messages, max_bytes=bounds.mailbox_max_bytes
         )
-        self._disk = _Disk(self.mailbox)
+        self.disk = Disk(self.mailbox)
         self.node = Node(
             bounds,
             identity=keys_of("relay"),
-            writer=self._disk,
+            writer=self.disk,
             policy=policy,
             storage_peers=storage_keys,
             clock=self.clock,
@@ -224,16 +231,16 @@ class Conversation:
     @contextmanager
     def busy_disk(self) -> Iterator[None]:
         """Have nothing stored or fetched before the end of a ``with`` block."""
-        self._disk.is_held = True
+        self.disk.is_held = True
         try:
             yield
         finally:
-            self._disk.is_held = False
+            self.disk.is_held = False
             self.settle()
 
     def settle(self) -> None:
         """Let the disk work and WebSockets answer pings, until nothing is left to do."""
-        while self._disk.work() or any([speaker._takes() for speaker in self._speakers]):
+        while self.disk.work() or any([speaker._takes() for speaker in self._speakers]):
             pass
 
     def timestamp(self) -> int:

@@ -1,7 +1,7 @@
 """
 The reference pages of the command line and the settings, made from the code.
 
-``python -m agora.cli.reference docs/reference`` writes them; a test holds the
+``make pages`` writes them; a test holds the
 files equal to what is made here.
 """
 
@@ -25,7 +25,7 @@ from agora.relay.config import SETTINGS, LogConfig, environment_names
 
 __all__ = ["JSON_OBJECTS", "PAGES", "cli_page", "settings_page"]
 
-_MADE = "<!-- Made by `python -m agora.cli.reference docs/reference`; do not edit. -->\n"
+_MADE = "<!-- Made by `make pages`; do not edit. -->\n"
 
 
 # Settings

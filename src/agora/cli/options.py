@@ -15,7 +15,7 @@ import click
 
 from agora.canonical import Json
 from agora.cli.exits import EXIT_CODES, exit_code
-from agora.cli.show import Members, error_members, json_line
+from agora.cli.output import Members, error_members, json_line
 from agora.client import Client
 from agora.files import Config, config_path, load_config
 from agora.text import printable_line

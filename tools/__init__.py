@@ -1,0 +1,1 @@
+"""What the developers of Agora run: locking, pictures, reference pages."""
