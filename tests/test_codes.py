@@ -17,6 +17,7 @@ def test_codes_keep_their_values() -> None:
     assert {code.name: int(code) for code in CloseCode} == {
         "NORMAL": 1000,
         "GOING_AWAY": 1001,
+        "PROTOCOL_ERROR": 1002,
         "INVALID_TEXT": 1007,
         "TOO_BIG": 1009,
         "INTERNAL_ERROR": 1011,

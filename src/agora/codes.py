@@ -10,7 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-__all__ = ["CLOSE_ADVICE", "ERROR_ADVICE", "Advice", "CloseCode", "ErrorCode", "may_reconnect"]
+__all__ = [
+    "ABNORMAL_CLOSE",
+    "CLOSE_ADVICE",
+    "ERROR_ADVICE",
+    "Advice",
+    "CloseCode",
+    "ErrorCode",
+    "may_reconnect",
+]
 
 
 class ErrorCode(StrEnum):
@@ -34,6 +42,7 @@ class CloseCode(IntEnum):
 
     NORMAL = 1000
     GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
     INVALID_TEXT = 1007
     TOO_BIG = 1009
     INTERNAL_ERROR = 1011
@@ -41,6 +50,10 @@ class CloseCode(IntEnum):
     SLOW_CONSUMER = 4001
     IDLE = 4002
     REGISTER_TIMEOUT = 4003
+
+
+ABNORMAL_CLOSE = 1006
+"""What a connection that ended without a close frame counts as (RFC 6455 section 7.4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +120,9 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
 CLOSE_ADVICE: dict[CloseCode, Advice] = {
     CloseCode.NORMAL: Advice("the client said goodbye", "nothing", final=False),
     CloseCode.GOING_AWAY: Advice("the relay is stopping", "reconnect with backoff", final=False),
+    CloseCode.PROTOCOL_ERROR: Advice(
+        "bytes that RFC 6455 forbids", "fix the WebSocket library", final=False
+    ),
     CloseCode.INVALID_TEXT: Advice(
         "a text frame that is not UTF-8", "fix the program", final=False
     ),

@@ -76,7 +76,7 @@ class Limits:
     max_connections: int = setting(
         10_000,
         unit="connections",
-        help="open connections, registered or not",
+        help="open connections, registered or not, those still shaking hands included",
         reason="what one process serves with memory to spare",
         overflow="HTTP 503 at the handshake",
         minimum=1,
@@ -138,7 +138,7 @@ class Limits:
         2_000,
         unit="frames",
         help="frames of any kind a connection may send at once, and within each window",
-        reason="ten for each message: pings and mistakes count here, so nobody gets work for free",
+        reason="ten for each message: pings and mistakes count too, so nobody gets work for free",
         overflow="error `rate_limited` with `retryAfterMs`",
         minimum=1,
     )

@@ -204,7 +204,7 @@ async def test_a_final_refusal_ends_it_and_is_raised_wherever_the_client_is_used
 
         with pytest.raises(RefusedError, match="4501") as refusal:
             await asyncio.wait_for(anext(me), DEADLINE)
-        assert refusal.value.code == "protocol_error"
+        assert refusal.value.code == "closed"
         assert me.state is ConnectionState.CLOSED
         for use in (
             me.send(me.peer_id, "x"),

@@ -297,7 +297,7 @@ async def test_a_message_shows_the_name_its_sender_claims(relay: Relay) -> None:
 
 async def test_the_relays_own_id_is_known_where_it_tells_it(relay: Relay) -> None:
     async with agent(relay.url) as me:
-        assert me.relay == relay.identity
+        assert me.relay == relay.peer_id
 
 
 async def test_a_listener_that_raises_stops_nothing(

@@ -126,7 +126,7 @@ class ClientMachine(RuleBasedStateMachine):
     def in_flight_to_those_there(self) -> set[Outgoing]:
         session = self.alice.session
         assert session is not None
-        return {o for o in self.alice.outbox if o.is_in_flight and o.to in session.peers}
+        return {o for o in self.alice.outbox if o in session.in_flight and o.to in session.peers}
 
     # What must hold
 
@@ -137,7 +137,8 @@ class ClientMachine(RuleBasedStateMachine):
 
     @invariant()
     def one_message_at_a_time_is_on_its_way_to_a_peer(self) -> None:
-        recipients = [outgoing.to for outgoing in self.alice.outbox if outgoing.is_in_flight]
+        in_flight = self.alice.session.in_flight if self.alice.session else []
+        recipients = [outgoing.to for outgoing in in_flight]
         assert len(recipients) == len(set(recipients))
 
     @invariant()

@@ -26,63 +26,92 @@ def outbox_of(*messages: Outgoing) -> Outbox:
     return outbox
 
 
-def write(outgoing: Outgoing) -> Outgoing:
-    outgoing.is_in_flight = True
-    return outgoing
+def ready(outbox: Outbox, *in_flight: Outgoing, now: float = 0.0) -> list[Outgoing]:
+    return list(outbox.ready(now=now, in_flight=in_flight))
+
+
+def postpone(outbox: Outbox, outgoing: Outgoing, *, seconds: float = 5.0) -> list[Outgoing]:
+    return outbox.postpone(outgoing, why="unknown_recipient", now=0.0, first=seconds, cap=300.0)
 
 
 def test_messages_to_different_recipients_leave_together_in_order() -> None:
     to_bob, to_carol = message("bob"), message("carol")
 
-    ready = outbox_of(to_bob, to_carol).ready(now=0.0)
-
-    assert list(ready) == [to_bob, to_carol]
+    assert ready(outbox_of(to_bob, to_carol)) == [to_bob, to_carol]
 
 
 def test_messages_to_one_recipient_leave_one_after_the_other() -> None:
     first, second = message("bob"), message("bob")
     outbox = outbox_of(first, second)
 
-    assert list(outbox.ready(now=0.0)) == [first]
-    write(first)
-    assert list(outbox.ready(now=0.0)) == []
+    assert ready(outbox) == [first]
+    assert ready(outbox, first) == []
     outbox.settle(first, Status.SENT)
-    assert list(outbox.ready(now=0.0)) == [second]
+    assert ready(outbox) == [second]
 
 
 def test_a_message_that_waits_holds_back_only_those_behind_it_for_the_same_recipient() -> None:
     waiting, behind, other = message("bob"), message("bob"), message("carol")
-    waiting.not_before = 5.0
+    outbox = outbox_of(waiting, behind, other)
 
-    ready = outbox_of(waiting, behind, other).ready(now=0.0)
+    postpone(outbox, waiting)
 
-    assert list(ready) == [other]
+    assert ready(outbox) == [other]
 
 
 def test_a_message_leaves_when_its_time_has_come() -> None:
     waiting = message("bob")
-    waiting.not_before = 5.0
     outbox = outbox_of(waiting)
 
-    assert list(outbox.ready(now=4.9)) == []
-    assert list(outbox.ready(now=5.0)) == [waiting]
+    postpone(outbox, waiting)
+
+    assert ready(outbox, now=4.9) == []
+    assert ready(outbox, now=5.0) == [waiting]
+
+
+def test_who_cannot_be_reached_is_tried_ever_more_rarely() -> None:
+    waiting = message("bob")
+    outbox = outbox_of(waiting)
+
+    waits = []
+    for _ in range(8):
+        postpone(outbox, waiting)
+        waits.append(outbox.next_due(now=0.0))
+
+    assert waits == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
+
+
+def test_who_was_reached_is_tried_as_if_for_the_first_time() -> None:
+    first, second = message("bob"), message("bob")
+    outbox = outbox_of(first, second)
+    postpone(outbox, first)
+    postpone(outbox, first)
+
+    outbox.settle(first, Status.SENT)
+
+    assert ready(outbox) == [second]
+    assert second.why is None
+    postpone(outbox, second)
+    assert outbox.next_due(now=0.0) == 5.0
 
 
 def test_a_message_settled_while_others_leave_does_not_leave_again() -> None:
     to_bob, to_carol = message("bob"), message("carol")
-    outbox = outbox_of(to_bob, write(to_carol))
+    outbox = outbox_of(to_bob, to_carol)
 
-    ready = outbox.ready(now=0.0)
-    assert next(ready) is to_bob
+    leaving = outbox.ready(now=0.0, in_flight=())
+    assert next(leaving) is to_bob
     outbox.settle(to_carol, Status.SENT)
 
-    assert list(ready) == []
+    assert list(leaving) == []
 
 
 def test_the_next_moment_is_that_of_the_first_message_to_wait_for_one() -> None:
-    sooner, later, in_flight = message("bob"), message("carol"), message("dave")
-    sooner.not_before, later.not_before, in_flight.not_before = 5.0, 7.0, 3.0
-    outbox = outbox_of(later, sooner, write(in_flight))
+    sooner, later, ready_now = message("bob"), message("carol"), message("dave")
+    outbox = outbox_of(later, sooner, ready_now)
+
+    postpone(outbox, sooner, seconds=5.0)
+    postpone(outbox, later, seconds=7.0)
 
     assert outbox.next_due(now=0.0) == 5.0
     assert outbox.next_due(now=5.0) == 7.0
@@ -91,21 +120,13 @@ def test_the_next_moment_is_that_of_the_first_message_to_wait_for_one() -> None:
 
 def test_whoever_comes_gets_what_waited_for_them() -> None:
     for_bob, for_carol = message("bob"), message("carol")
-    for_bob.not_before = for_carol.not_before = 5.0
     outbox = outbox_of(for_bob, for_carol)
+    postpone(outbox, for_bob)
+    postpone(outbox, for_carol)
 
     outbox.wake("bob")
 
-    assert list(outbox.ready(now=0.0)) == [for_bob]
-
-
-def test_what_was_in_flight_waits_again_when_the_connection_is_gone() -> None:
-    first, second = message("bob"), message("bob")
-    outbox = outbox_of(write(first), second)
-
-    outbox.unsend()
-
-    assert list(outbox.ready(now=0.0)) == [first]
+    assert ready(outbox) == [for_bob]
 
 
 def test_a_settled_message_is_gone() -> None:
@@ -165,7 +186,7 @@ def test_what_was_settled_makes_room() -> None:
 def test_a_message_behind_one_that_waits_knows_why() -> None:
     waiting, behind, other = message("bob"), message("bob"), message("carol")
     outbox = outbox_of(waiting)
-    waiting.why = "unknown_recipient"
+    assert postpone(outbox, waiting) == [waiting]
 
     outbox.add(behind)
     outbox.add(other)

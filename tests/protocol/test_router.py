@@ -707,11 +707,12 @@ def test_mail_that_grew_too_old_is_removed() -> None:
 
 
 def test_a_slow_reader_is_closed_and_the_sender_is_told() -> None:
-    talk = Conversation(max_unsent_bytes=1024)
+    talk = Conversation(max_unsent_bytes=2048)
     alice, bob = talk.meet("alice", "bob")
     bob.stops_reading()
 
-    alice.sends(bob, "x" * 2000)
+    alice.sends(bob, "x" * 1000)
+    alice.sends(bob, "y" * 1000)
     letter = alice.sends(bob, "too much")
     answers = alice.answers()
     bob.reads_on()
@@ -724,10 +725,11 @@ def test_a_slow_reader_is_closed_and_the_sender_is_told() -> None:
 
 
 def test_what_a_slow_reader_could_not_take_can_be_sent_again_unchanged() -> None:
-    talk = Conversation(max_unsent_bytes=1024)
+    talk = Conversation(max_unsent_bytes=2048)
     alice, bob = talk.meet("alice", "bob")
     bob.stops_reading()
-    alice.sends(bob, "x" * 2000)
+    alice.sends(bob, "x" * 1000)
+    alice.sends(bob, "y" * 1000)
     letter = alice.sends(bob, "too much")
 
     [bob_again] = talk.meet("bob")
@@ -737,43 +739,59 @@ def test_what_a_slow_reader_could_not_take_can_be_sent_again_unchanged() -> None
 
 
 def test_one_slow_session_does_not_keep_a_message_from_another() -> None:
-    talk = Conversation(max_unsent_bytes=1024)
+    talk = Conversation(max_unsent_bytes=2048)
     alice, bob, bob_too = talk.meet("alice", "bob", "bob")
     bob.stops_reading()
 
-    alice.sends(bob, "x" * 2000)
+    alice.sends(bob, "x" * 1000)
+    alice.sends(bob, "y" * 1000)
     alice.sends(bob, "hi")
 
-    assert bob_too.hears()[1:] == ["alice: hi"]
+    assert bob_too.hears()[2:] == ["alice: hi"]
     assert alice.hears() == []
 
 
 def test_a_slow_reader_keeps_its_mail() -> None:
-    talk = Conversation(storage_peers=["carol"], max_unsent_bytes=1024)
+    talk = Conversation(storage_peers=["carol"], max_unsent_bytes=2048)
     alice, carol = talk.meet("alice", "carol")
     carol.stops_reading()
-    alice.sends(carol, "x" * 2000)
+    alice.sends(carol, "x" * 1000)
+    alice.sends(carol, "y" * 1000)
     alice.sends(carol, "behind it")
 
     heard = talk.join("carol").hears()
 
-    assert heard == ["registered with alice", f"alice: {'x' * 2000}", "alice: behind it"]
+    assert heard[0] == "registered with alice"
+    assert heard[1:] == [f"alice: {'x' * 1000}", f"alice: {'y' * 1000}", "alice: behind it"]
 
 
 def test_any_number_of_slow_readers_is_let_go_at_once() -> None:
-    talk = Conversation(max_unsent_bytes=1024, rate_limit_enabled=False)
+    talk = Conversation(max_unsent_bytes=2048, rate_limit_enabled=False)
     [alice] = talk.meet("alice")
     readers = [talk.join(f"reader {number}") for number in range(300)]
     for reader in readers:
         reader.stops_reading()
 
-    alice.broadcasts("x" * 2000)
+    alice.broadcasts("x" * 1000)
+    alice.broadcasts("y" * 1000)
     alice.broadcasts("one more")
 
     for reader in readers:
         reader.reads_on()
     assert {reader.close_code for reader in readers} == {CloseCode.SLOW_CONSUMER}
     assert len(talk.node) == 1
+
+
+def test_a_list_of_peers_longer_than_the_bound_makes_nobody_a_slow_reader() -> None:
+    talk = Conversation(max_unsent_bytes=1024)
+    talk.meet(*(f"peer {number}" for number in range(20)))
+    newcomer = talk.join("newcomer")
+    newcomer.stops_reading()
+
+    talk.join("latecomer")
+
+    newcomer.reads_on()
+    assert newcomer.close_code is None
 
 
 # The relay's own words

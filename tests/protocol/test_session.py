@@ -388,7 +388,7 @@ def test_frames_over_the_rate_are_refused_and_told_how_long_to_wait() -> None:
     session.receive(PING, now=0.0)
     session.receive(PING, now=0.0)
 
-    answer = error(session.receive(PING, now=0.0))
+    answer = error(session.receive("nonsense", now=0.0))
 
     assert (answer.code, answer.retry_after) == ("rate_limited", 5.0)
 
@@ -396,18 +396,25 @@ def test_frames_over_the_rate_are_refused_and_told_how_long_to_wait() -> None:
 def test_whoever_waits_as_told_is_heard() -> None:
     session = new_session(rate_limit_max_frames=3, rate_limit_window_ms=10_000)
     for _ in range(3):
-        session.receive(PING, now=0.0)
-    told = error(session.receive(PING, now=0.1)).retry_after
+        session.receive("nonsense", now=0.0)
+    told = error(session.receive("nonsense", now=0.1)).retry_after
     assert told is not None
 
-    assert texts(session.receive(PING, now=0.1 + told)) == ['{"type":"pong"}']
+    assert error(session.receive("nonsense", now=0.1 + told)).code == "invalid_message"
 
 
-def test_nonsense_costs_as_much_as_sense() -> None:
+def test_pings_cost_as_much_as_nonsense() -> None:
+    session = new_session(rate_limit_max_frames=1)
+    session.receive(PING, now=0.0)
+
+    assert error(session.receive("nonsense", now=0.0)).code == "rate_limited"
+
+
+def test_a_ping_over_the_rate_is_answered_all_the_same() -> None:
     session = new_session(rate_limit_max_frames=1)
     session.receive("nonsense", now=0.0)
 
-    assert error(session.receive(PING, now=0.0)).code == "rate_limited"
+    assert texts(session.receive(PING, now=0.0)) == ['{"type":"pong"}']
 
 
 def test_a_message_over_the_rate_of_frames_is_named_in_its_refusal() -> None:

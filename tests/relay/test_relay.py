@@ -33,7 +33,7 @@ async def test_a_registered_peer_is_told_its_session_and_who_is_there(relay: Rel
             "publicKey": bob.id,
             "sessionId": bob.welcome["sessionId"],
             "peers": [{"publicKey": alice.id}],
-            "relay": relay.identity,
+            "relay": relay.peer_id,
         }
         assert uuid.UUID(bob.welcome["sessionId"]).version == 4
 
@@ -468,16 +468,16 @@ async def test_the_open_policy_still_says_whose_connection_it_was() -> None:
 
 async def test_a_request_for_the_peer_list_is_answered_by_the_relay_itself(relay: Relay) -> None:
     async with raw_peer(relay.url) as alice, raw_peer(relay.url) as bob, raw_peer(relay.url):
-        request = await alice.send(relay.identity, {}, type="peer_list_request")
+        request = await alice.send(relay.peer_id, {}, type="peer_list_request")
 
         frame = next(f for f in await alice.answers() if f["type"] == "message")
         answer = open_envelope(frame["envelope"])
-        assert frame["from"] == answer.sender == relay.identity
+        assert frame["from"] == answer.sender == relay.peer_id
         assert (answer.type, answer.in_reply_to) == ("peer_list_response", request.id)
         assert answer.to == (alice.id,)
         payload = frame["envelope"]["payload"]
         assert payload["totalPeers"] == 2
-        assert payload["relayPublicKey"] == relay.identity
+        assert payload["relayPublicKey"] == relay.peer_id
         assert payload["peers"][0]["publicKey"] == bob.id
         assert abs(payload["peers"][0]["lastSeen"] - now_ms()) < 60_000
 
@@ -485,7 +485,7 @@ async def test_a_request_for_the_peer_list_is_answered_by_the_relay_itself(relay
 async def test_a_peer_list_can_be_cut_short(relay: Relay) -> None:
     async with raw_peer(relay.url) as alice, raw_peer(relay.url) as bob, raw_peer(relay.url):
         filters = {"filters": {"limit": 1}}
-        await alice.send(relay.identity, filters, type="peer_list_request")
+        await alice.send(relay.peer_id, filters, type="peer_list_request")
 
         frame = next(f for f in await alice.answers() if f["type"] == "message")
         payload = frame["envelope"]["payload"]

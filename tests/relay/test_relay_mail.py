@@ -84,10 +84,10 @@ async def test_mail_survives_a_restart(sleeper: KeyPair, tmp_path: Path) -> None
 
     async with Relay(**settings) as relay, raw_peer(relay.url) as alice:
         await send_numbers(alice, sleeper, range(100))
-        before = relay.identity
+        before = relay.peer_id
     async with Relay(**settings) as relay, raw_peer(relay.url, sleeper) as peer:
         assert await peer.payloads(100) == list(range(100))
-        assert relay.identity == before
+        assert relay.peer_id == before
 
 
 async def test_mail_in_memory_does_not(sleeper: KeyPair, tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ async def test_mail_in_memory_does_not(sleeper: KeyPair, tmp_path: Path) -> None
 
     async with Relay(**settings) as relay, raw_peer(relay.url) as alice:
         await send_numbers(alice, sleeper, range(10))
-        before = relay.identity
+        before = relay.peer_id
     async with Relay(**settings) as relay, raw_peer(relay.url, sleeper) as peer:
         assert await peer.answers() == []
-        assert relay.identity == before  # the key is kept all the same
+        assert relay.peer_id == before  # the key is kept all the same
 
 
 async def test_what_was_answered_survives_a_kill(sleeper: KeyPair, tmp_path: Path) -> None:

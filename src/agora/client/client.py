@@ -42,6 +42,7 @@ from agora.errors import (
 from agora.frames import ListedPeer
 from agora.keys import KeyPair, PeerId, is_peer_id
 from agora.protocol import peer as core
+from agora.protocol.dialect import lacks_broadcast
 from agora.protocol.outbox import Outbox, Outgoing, Status
 from agora.protocol.rates import TokenBucket
 from agora.references import Contact, merge_directories, resolve
@@ -306,7 +307,7 @@ class Client:
         try:
             return await self._say(receipt)
         except RefusedError as refusal:
-            if not core.lacks_broadcast(refusal):
+            if not lacks_broadcast(refusal):
                 raise
         each = [self._post(to, payload, type, [to], None) for to in self.peers]
         await self._wait_for_words(each)

@@ -23,6 +23,7 @@ from websockets.exceptions import (
 )
 from websockets.uri import parse_uri
 
+from agora.codes import ABNORMAL_CLOSE
 from agora.errors import ConfigurationError, NotConnectedError
 
 __all__ = ["ConnectionLostError", "Transport", "TransportOptions", "open_transport"]
@@ -166,9 +167,5 @@ def _tls_context(url: str, options: TransportOptions) -> ssl.SSLContext | None:
 def _lost(error: ConnectionClosed) -> ConnectionLostError:
     received = error.rcvd
     if received is None:
-        return ConnectionLostError(_ABNORMAL, "")
+        return ConnectionLostError(ABNORMAL_CLOSE, "")
     return ConnectionLostError(received.code, received.reason)
-
-
-_ABNORMAL = 1006
-"""What RFC 6455 section 7.4.1 calls an end without a close frame."""

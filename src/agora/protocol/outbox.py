@@ -11,8 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agora.envelope import Envelope
@@ -35,18 +35,15 @@ class Status(StrEnum):
 @dataclass(eq=False, slots=True)
 class Outgoing:
     """
-    One message on its way to one recipient.
+    One message on its way to one recipient. Only its :class:`Outbox` changes it.
 
     Attributes:
         to: The recipient's peer id; ``"*"`` for everyone.
-        envelope: As signed last; signed anew when the relay may have spent its id.
+        envelope: As signed last.
         status: What is known of it.
-        why: The code of the last answer that kept it waiting, such as ``unknown_recipient``.
+        why: The code that keeps it waiting, such as ``unknown_recipient``.
         refusal: Why it was refused.
-        not_before: When it may be tried again.
-        attempts: How often the relay could not take it yet.
         is_stale: Whether it has to be signed anew before the next try.
-        is_in_flight: Whether it was written and the relay's word is awaited.
     """
 
     to: str
@@ -54,15 +51,30 @@ class Outgoing:
     status: Status = Status.QUEUED
     why: str | None = None
     refusal: RefusedError | None = None
-    not_before: float = 0.0
-    attempts: int = 0
     is_stale: bool = False
-    is_in_flight: bool = False
 
     @property
     def size(self) -> int:
         """Bytes of the envelope's text."""
         return len(self.envelope.wire_text.encode())
+
+
+@dataclass(slots=True)
+class _Queue:
+    """
+    What waits for one recipient. What is known of the recipient holds for all of it.
+
+    Attributes:
+        messages: In order; only the first may be under way.
+        not_before: When the first may be tried again.
+        attempts: How often in a row the recipient could not be reached.
+        why: The code that said so last.
+    """
+
+    messages: deque[Outgoing] = field(default_factory=deque)
+    not_before: float = 0.0
+    attempts: int = 0
+    why: str | None = None
 
 
 class Outbox:
@@ -79,7 +91,7 @@ class Outbox:
         self._max_bytes = max_bytes
         self._numbers = itertools.count()
         self._waiting: dict[Outgoing, tuple[int, int]] = {}  # each with its number and its size
-        self._queues: dict[str, deque[Outgoing]] = {}  # the same by recipient
+        self._queues: dict[str, _Queue] = {}  # the same by recipient
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -87,6 +99,8 @@ class Outbox:
 
     def __iter__(self) -> Iterator[Outgoing]:
         return iter(list(self._waiting))
+
+    # What comes and goes
 
     def add(self, outgoing: Outgoing) -> None:
         """
@@ -105,55 +119,99 @@ class Outbox:
                 f"outbox holds {self._bytes} bytes of at most {self._max_bytes}: "
                 f"no room for {size} more"
             )
-        outgoing.why = next((o.why for o in self.addressed_to(outgoing.to) if o.why), None)
+        queue = self._queues.setdefault(outgoing.to, _Queue())
+        queue.messages.append(outgoing)
+        outgoing.why = queue.why
         self._waiting[outgoing] = (next(self._numbers), size)
-        self._queues.setdefault(outgoing.to, deque()).append(outgoing)
         self._bytes += size
 
-    def addressed_to(self, recipient: str) -> list[Outgoing]:
-        """Return what waits for *recipient*, in order."""
-        return list(self._queues.get(recipient, ()))
-
-    def settle(self, outgoing: Outgoing, status: Status) -> None:
-        """Let a message go: the relay has had its last word on it."""
-        outgoing.is_in_flight = False
+    def settle(
+        self, outgoing: Outgoing, status: Status, refusal: RefusedError | None = None
+    ) -> None:
+        """Let a message go: the relay has had its last word on it, *refusal* if it was no."""
         outgoing.status = status
+        outgoing.refusal = refusal
         if outgoing not in self._waiting:
             return
         _, size = self._waiting.pop(outgoing)
         self._bytes -= size
         queue = self._queues[outgoing.to]
-        queue.remove(outgoing)
-        if not queue:
+        queue.messages.remove(outgoing)
+        if queue.messages:
+            self._let_go_on(queue)
+        else:
             del self._queues[outgoing.to]
 
-    def ready(self, *, now: float) -> Iterator[Outgoing]:
+    def _let_go_on(self, queue: _Queue) -> None:
+        queue.attempts, queue.not_before, queue.why = 0, 0.0, None
+        for behind in queue.messages:
+            behind.why = None
+
+    # What may be written
+
+    def ready(self, *, now: float, in_flight: Container[Outgoing]) -> Iterator[Outgoing]:
         """
-        Yield the messages that may be written now, in order; each counts as written from then on.
+        Yield the messages that may be written now, in order.
 
         One at a time to each recipient: were the first refused and the second,
         behind it on the wire, taken, their order would be lost.
         """
-        for outgoing in sorted(self._first_ones(), key=self._waiting.__getitem__):
-            is_settled = outgoing not in self._waiting  # while those before it were written
-            if not (is_settled or outgoing.is_in_flight or outgoing.not_before > now):
+        due = [queue for queue in self._queues.values() if queue.not_before <= now]
+        first_ones = (queue.messages[0] for queue in due)
+        for outgoing in sorted(first_ones, key=self._waiting.__getitem__):
+            # Looked at one by one: meanwhile it may have been settled, or those before it.
+            if outgoing in self._waiting and outgoing not in in_flight:
                 yield outgoing
 
     def next_due(self, *, now: float) -> float:
         """Return when the next message that waits for a later moment may be tried; or infinity."""
-        waiting = (outgoing for outgoing in self._first_ones() if not outgoing.is_in_flight)
-        later = (outgoing.not_before for outgoing in waiting if outgoing.not_before > now)
+        later = (queue.not_before for queue in self._queues.values() if queue.not_before > now)
         return min(later, default=math.inf)
 
-    def _first_ones(self) -> list[Outgoing]:
-        return [queue[0] for queue in self._queues.values()]
+    # What is heard of it
+
+    def postpone(
+        self, outgoing: Outgoing, *, why: str, now: float, first: float, cap: float
+    ) -> list[Outgoing]:
+        """
+        Keep a message whose recipient cannot be reached, and all behind it, for a while.
+
+        Args:
+            outgoing: The message that was tried.
+            why: The code that said so.
+            now: The time.
+            first: Seconds to wait the first time; twice as long each time after.
+            cap: The most that this grows to.
+
+        Returns:
+            All that now wait for this reason, in order.
+        """
+        queue = self._queues[outgoing.to]
+        queue.not_before = now + min(first * 2 ** min(queue.attempts, _MAX_DOUBLINGS), cap)
+        queue.attempts += 1
+        queue.why = why
+        for message in queue.messages:
+            message.why = why
+        return list(queue.messages)
+
+    def hold(self, outgoing: Outgoing, *, why: str) -> None:
+        """Keep a message that can be tried again as soon as anything can; *why* is its code."""
+        outgoing.why = why
+
+    def spoil(self, outgoing: Outgoing) -> None:
+        """Have a message signed anew before it is tried again: its id counts as known."""
+        outgoing.is_stale = True
+
+    def renew(self, outgoing: Outgoing, envelope: Envelope) -> None:
+        """Put a newly signed envelope in place of the one that is stale."""
+        outgoing.envelope = envelope
+        outgoing.is_stale = False
 
     def wake(self, peer: str) -> None:
         """*peer* has come: what waits for it may be tried at once."""
-        for outgoing in self.addressed_to(peer):
-            outgoing.not_before = 0.0
+        if queue := self._queues.get(peer):
+            queue.not_before = 0.0
 
-    def unsend(self) -> None:
-        """The connection is gone: what was in flight waits again, its fate unknown."""
-        for outgoing in self._waiting:
-            outgoing.is_in_flight = False
+
+_MAX_DOUBLINGS = 16
+"""Twice as often as any cap asks for, and far from the end of floats."""

@@ -20,8 +20,9 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import assert_never
 
-from agora.codes import ERROR_ADVICE, CloseCode, ErrorCode, may_reconnect
+from agora.codes import ABNORMAL_CLOSE, ERROR_ADVICE, CloseCode, ErrorCode, may_reconnect
 from agora.envelope import EVERYONE, Envelope, open_envelope
 from agora.errors import AgoraError, EnvelopeError, FrameError, NoAnswerError, RefusedError
 from agora.frames import (
@@ -33,12 +34,14 @@ from agora.frames import (
     PeerOnline,
     Pong,
     Registered,
+    UnknownAnswer,
     decode_answer,
     encode_broadcast,
     encode_register,
     encode_submit,
 )
 from agora.keys import KeyPair, PeerId
+from agora.protocol.dialect import Dialect, code_of
 from agora.protocol.outbox import Outbox, Outgoing, Status
 from agora.protocol.rates import TokenBucket
 
@@ -54,7 +57,6 @@ __all__ = [
     "Problem",
     "SeenIds",
     "Timing",
-    "lacks_broadcast",
 ]
 
 
@@ -167,7 +169,6 @@ class _Asked:
 
     at: float
     outgoing: Outgoing | None = None
-    is_answered: bool = False
 
 
 class PeerSession:
@@ -209,12 +210,9 @@ class PeerSession:
         self._since = now
         self._heard = now
         self._asked: deque[_Asked] = deque()
-        self._pings_owed = 0
-        self._names_envelopes = False
-        self._spends_ids = False
+        self._dialect = Dialect()
         self._paused_until = now
         self._held_until = now
-        self._outbox.unsend()
 
     # To the relay
 
@@ -226,37 +224,20 @@ class PeerSession:
         """
         Yield the frames to write now: messages whose time has come, and a ping after silence.
 
-        What is heard between two frames counts at once. A ping that is not asked
-        for any more comes first the next time.
+        What is heard between two frames counts at once.
         """
         if not self._may_write():
             return
-        yield from self._owed_pings(now)
-        for outgoing in self._outbox.ready(now=now):
+        for outgoing in self._outbox.ready(now=now, in_flight=self.in_flight):
             if not self._may_write() or self._hold(now, outgoing):
-                break
+                return
             # Noted before it is written: an answer may be quicker than the writer.
-            self._ask(now, outgoing)
+            self._asked.append(_Asked(now, outgoing))
             yield self._frame(outgoing)
-            yield from self._owed_pings(now)
+            if self._may_write():
+                yield PING
         if not self._asked and now >= self._heard + self._timing.ping_interval:
-            self._ask(now)
-            yield from self._owed_pings(now)
-
-    def _may_write(self) -> bool:
-        return self.state is PeerState.REGISTERED
-
-    def _ask(self, now: float, outgoing: Outgoing | None = None) -> None:
-        self._asked.append(_Asked(now, outgoing))
-        self._pings_owed += 1
-
-    def _owed_pings(self, now: float) -> Iterator[str]:
-        # What was answered before its ping could be written needs none any more.
-        while self._pings_owed and self._asked and self._asked[-1].is_answered:
-            self._asked.pop()
-            self._pings_owed -= 1
-        while self._pings_owed and self._may_write() and self._paused_until <= now:
-            self._pings_owed -= 1
+            self._asked.append(_Asked(now))
             yield PING
 
     def _hold(self, now: float, outgoing: Outgoing) -> bool:
@@ -298,13 +279,19 @@ class PeerSession:
 
     def _frame(self, outgoing: Outgoing) -> str:
         if outgoing.is_stale:
-            outgoing.envelope = self._reseal(outgoing.envelope)
-            outgoing.is_stale = False
-        outgoing.is_in_flight = True
+            self._outbox.renew(outgoing, self._reseal(outgoing.envelope))
         text = outgoing.envelope.wire_text
-        return (
-            encode_broadcast(text) if outgoing.to == EVERYONE else encode_submit(outgoing.to, text)
-        )
+        if outgoing.to == EVERYONE:
+            return encode_broadcast(text)
+        return encode_submit(outgoing.to, text)
+
+    def _may_write(self) -> bool:
+        return self.state is PeerState.REGISTERED
+
+    @property
+    def in_flight(self) -> list[Outgoing]:
+        """What was written and is not answered, in order."""
+        return [asked.outgoing for asked in self._asked if asked.outgoing is not None]
 
     # From the relay
 
@@ -330,8 +317,10 @@ class PeerSession:
                 return self._settle()
             case ErrorAnswer():
                 return self._hear_error(answer, now)
-            case _:
+            case UnknownAnswer():
                 return []
+            case _:
+                assert_never(answer)
 
     def hear(self, *, now: float) -> None:
         """Count the relay as heard: it is we who do not read just now."""
@@ -344,17 +333,16 @@ class PeerSession:
         events: list[Event] = []
         if close_code == CloseCode.TOO_BIG:
             events = self._give_up_largest()
-        text = f"the relay closed the connection with {close_code}"
+        text = f"the relay closed the connection with {close_code}" + (reason and f": {reason}")
+        if close_code == ABNORMAL_CLOSE:
+            text = "the connection was lost"
         if may_reconnect(close_code):
-            return events + self._lose(NoAnswerError(text + (reason and f" ({reason})")))
-        return events + self._lose(RefusedError(reason or "closed", text), is_final=True)
+            return events + self._lose(NoAnswerError(text))
+        return events + self._lose(RefusedError("closed", text), is_final=True)
 
     def _open(self, registered: Registered, now: float) -> list[Event]:
         self.state = PeerState.REGISTERED
-        # A relay that tells its own key is none of the reference: its errors name the envelope.
-        # Of those, the one that tells a session id remembers an id also if nothing came of it.
-        self._names_envelopes = registered.relay is not None
-        self._spends_ids = registered.session_id is not None and not self._names_envelopes
+        self._dialect = Dialect.of(registered)
         events: list[Event] = [Opened(registered.relay)]
         for peer in registered.peers:
             events += self._arrive(peer)
@@ -388,31 +376,28 @@ class PeerSession:
         outgoing = self._asked.popleft().outgoing if self._asked else None
         return [] if outgoing is None else self._finish(outgoing, Status.SENT)
 
-    def _finish(self, outgoing: Outgoing, status: Status) -> list[Event]:
-        self._outbox.settle(outgoing, status)
+    def _finish(
+        self, outgoing: Outgoing, status: Status, refusal: RefusedError | None = None
+    ) -> list[Event]:
+        self._outbox.settle(outgoing, status, refusal)
         return [Changed(outgoing)]
 
     # Errors
 
     def _hear_error(self, error: ErrorAnswer, now: float) -> list[Event]:
-        refusal = RefusedError(
-            error.code or _code_of(error.message), error.message, envelope_id=error.envelope_id
-        )
+        refusal = RefusedError(code_of(error), error.message, envelope_id=error.envelope_id)
         if self.state is PeerState.REGISTERING:
             is_final = error.message.startswith("Invalid registration")
             return self._lose(refusal, is_final=True) if is_final else [Problem(refusal)]
-        if self._names_envelopes and error.envelope_id is None:
-            return self._hear_of_ping(refusal, error.retry_after, now)
         asked = self._asked_about(error)
         if asked is None or asked.outgoing is None:
             return [Problem(refusal)]
         outgoing, asked.outgoing = asked.outgoing, None  # its pong says nothing more about it
-        asked.is_answered = True
         return self._answer(outgoing, refusal, error.retry_after, now)
 
     def _asked_about(self, error: ErrorAnswer) -> _Asked | None:
         """Find the message an error is about: by its id, or else the first still unanswered."""
-        if error.envelope_id is None:
+        if not self._dialect.names_envelopes and error.envelope_id is None:
             return self._asked[0] if self._asked else None
         about = (
             asked
@@ -423,15 +408,6 @@ class PeerSession:
         )
         return next(about, None)
 
-    def _hear_of_ping(
-        self, refusal: RefusedError, retry_after: float | None, now: float
-    ) -> list[Event]:
-        """An error about no envelope: if it is for the rate of frames, a ping gets no pong."""
-        if refusal.code == ErrorCode.RATE_LIMITED:
-            self._pause(retry_after, now)
-            self._pings_owed += 1
-        return [Problem(refusal)]
-
     def _answer(
         self, outgoing: Outgoing, refusal: RefusedError, retry_after: float | None, now: float
     ) -> list[Event]:
@@ -439,26 +415,25 @@ class PeerSession:
             return self._finish(outgoing, Status.SENT)  # it is there
         if refusal.code in ERROR_ADVICE and not ERROR_ADVICE[ErrorCode(refusal.code)].final:
             return self._postpone(outgoing, refusal.code, retry_after, now)
-        outgoing.refusal = refusal
-        return self._finish(outgoing, Status.REFUSED)
+        return self._finish(outgoing, Status.REFUSED, refusal)
 
     def _postpone(
         self, outgoing: Outgoing, code: str, retry_after: float | None, now: float
     ) -> list[Event]:
-        outgoing.is_in_flight = False
-        outgoing.why = code
         if code == ErrorCode.RATE_LIMITED:
             self._pause(retry_after, now)
+            self._outbox.hold(outgoing, why=code)
             return [Changed(outgoing)]
-        outgoing.is_stale = outgoing.is_stale or self._spends_ids
-        wait = self._timing.retry_first * 2**outgoing.attempts
-        outgoing.not_before = now + min(wait, self._timing.retry_cap)
-        outgoing.attempts = min(outgoing.attempts + 1, _MAX_DOUBLINGS)
-        # Those behind it for the same recipient wait for the same reason.
-        behind = [o for o in self._outbox.addressed_to(outgoing.to) if not o.is_in_flight]
-        for held_back in behind:
-            held_back.why = code
-        return [Changed(held_back) for held_back in behind]
+        if self._dialect.spends_ids:
+            self._outbox.spoil(outgoing)
+        waiting = self._outbox.postpone(
+            outgoing,
+            why=code,
+            now=now,
+            first=self._timing.retry_first,
+            cap=self._timing.retry_cap,
+        )
+        return [Changed(message) for message in waiting]
 
     def _pause(self, retry_after: float | None, now: float) -> None:
         wait = min(retry_after or self._timing.retry_first, self._timing.retry_cap)
@@ -466,67 +441,36 @@ class PeerSession:
 
     def _give_up_largest(self) -> list[Event]:
         """A frame was too big: give up the largest in flight, or it would be sent for ever."""
-        in_flight = self._in_flight()
+        in_flight = self.in_flight
         if not in_flight:
             return []
         largest = max(in_flight, key=lambda outgoing: outgoing.size)
-        largest.refusal = RefusedError(
+        refusal = RefusedError(
             "too_large",
             f"envelope of {largest.size} bytes is too big for this relay",
             envelope_id=largest.envelope.id,
         )
-        return self._finish(largest, Status.REFUSED)
+        return self._finish(largest, Status.REFUSED, refusal)
 
     def _lose(self, error: AgoraError, *, is_final: bool = False) -> list[Event]:
         self.state = PeerState.CLOSED
-        self._unsend()
+        self._spoil_unheard()
+        self._asked.clear()
         gone: list[Event] = [PresenceChanged(peer, is_online=False) for peer in self.peers.values()]
         self.peers.clear()
         return [*gone, Lost(error, is_final)]
 
-    def _unsend(self) -> None:
-        """What was in flight waits again, its fate unknown."""
-        for outgoing in self._in_flight():
+    def _spoil_unheard(self) -> None:
+        """Of what is in flight an error may have been on its way that we never heard."""
+        for outgoing in self.in_flight:
             is_reachable = outgoing.to in self.peers or outgoing.to == EVERYONE
-            # The error that would have said so may have been on its way.
-            if self._spends_ids and not is_reachable:
-                outgoing.is_stale = True
-        self._outbox.unsend()
+            if self._dialect.spends_ids and not is_reachable:
+                self._outbox.spoil(outgoing)
 
-    def _in_flight(self) -> list[Outgoing]:
-        return [asked.outgoing for asked in self._asked if asked.outgoing is not None]
-
-
-_MAX_DOUBLINGS = 16
 
 BROADCAST_COST = 10
 """How many messages a broadcast counts for in our own rate, as it does at our relay."""
 
 
-def lacks_broadcast(refusal: RefusedError) -> bool:
-    """Tell whether a relay does not know the frame ``broadcast``, as today's reference."""
-    return "Unknown message type" in str(refusal)
-
-
 def _not_ours(message: str) -> FrameError:
     return FrameError("not_addressed", message, frame_type="message")
-
-
-def _code_of(message: str) -> str:
-    """Return the code of an error that a reference relay sent without one."""
-    for beginning, code in _CODES_BY_TEXT.items():
-        if message.startswith(beginning):
-            return code
-    return ErrorCode.INVALID_MESSAGE
-
-
-_CODES_BY_TEXT = {
-    "Recipient not connected": ErrorCode.UNKNOWN_RECIPIENT,
-    "Failed to relay message": ErrorCode.UNAVAILABLE,
-    "Relay is at capacity": ErrorCode.AT_CAPACITY,
-    "Not registered": ErrorCode.NOT_REGISTERED,
-    "Invalid envelope": ErrorCode.INVALID_ENVELOPE,
-    "Envelope sender does not match": ErrorCode.SENDER_MISMATCH,
-    "Envelope recipients do not include": ErrorCode.RECIPIENT_MISMATCH,
-}
-"""What the reference says without a code, by how it begins."""

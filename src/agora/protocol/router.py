@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agora.codes import ErrorCode
+from agora.ecmascript import is_number
 from agora.envelope import EVERYONE, Envelope, Sealed
 from agora.frames import encode_delivery, encode_presence, encode_registered
 from agora.keys import PeerId
@@ -165,9 +166,9 @@ class Router:
         self._check_is_new(key, parcel, to, now)
         self._spend(sender, now)
         self.presence.saw(sender, now)
-        if to == self._relay and _asks_for_peers(parcel.envelope):
-            assert parcel.envelope is not None  # _asks_for_peers
-            return [self._answer_peer_list(session, sender, parcel.envelope, now)]
+        request = parcel.envelope
+        if to == self._relay and request is not None and request.type == "peer_list_request":
+            return [self._answer_peer_list(session, sender, request, now)]
         mail = Mail(to, sender, parcel.envelope_id, parcel.text, self.presence.name_of(sender))
         if to in self._storage_peers:
             # Remembered when it is stored: until then nobody can say of a repeat that it is there.
@@ -233,6 +234,24 @@ class Router:
             else:
                 member.feed.is_caught_up = False
         return actions
+
+    def not_stored(self, mail: Mail, error: Exception) -> Refusal:
+        """
+        Return what the sender of *mail* is told, which could not be stored.
+
+        Only an error with a code of the table is told as it is; any other stays ours.
+        """
+        code = getattr(error, "code", None)
+        if code == ErrorCode.DUPLICATE:
+            return duplicate(mail.envelope_id, mail.recipient)
+        is_full = code == ErrorCode.MAILBOX_FULL
+        why = str(error) if is_full else "the mailbox cannot be written now"
+        return Refusal(
+            ErrorCode.MAILBOX_FULL if is_full else ErrorCode.UNAVAILABLE,
+            f"Failed to relay message: {why}",
+            envelope_id=mail.envelope_id or None,
+            to=mail.recipient,
+        )
 
     def fetched(self, session: SessionId, page: Sequence[Mail], *, is_last: bool) -> list[Action]:
         """A page of a mailbox has come for *session*; ``is_last`` when nothing was behind it."""
@@ -348,13 +367,8 @@ def _delivery_text(mail: Mail) -> str:
     return encode_delivery(mail.sender, mail.text, mail.name)
 
 
-def _asks_for_peers(envelope: Envelope | None) -> bool:
-    return envelope is not None and envelope.type == "peer_list_request"
-
-
 def _filter_number(request: Envelope, name: str) -> float | None:
     payload = request.payload
     filters = payload.get("filters") if isinstance(payload, Mapping) else None
     value = filters.get(name) if isinstance(filters, Mapping) else None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else None  # type: ignore[arg-type]
+    return float(value) if is_number(value) else None

@@ -143,7 +143,11 @@ class RelaySession:
         except FrameError as error:
             self._spend_frame(now, error.envelope_id, error.to)
             raise self._malformed(error) from error
-        self._spend_frame(now, *_claims(request))
+        if isinstance(request, Ping):
+            # Counted, but never refused: what waits for the pong would wait for ever.
+            self._frames.take(now=now)
+        else:
+            self._spend_frame(now, *_claims(request))
         return _HANDLERS[self.state, type(request)](self, request, now)
 
     def _register(self, request: Register, now: float) -> list[Action]:

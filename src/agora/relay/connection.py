@@ -39,7 +39,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     Args:
         node: Where its messages go.
         max_frame_bytes: Largest message taken, all fragments together.
-        max_connections: How many the node has at most.
+        is_welcome: Whether there is room for it; if not it is told so and let go.
         handshake_timeout: Seconds for the whole handshake.
         close_timeout: Seconds to answer a close before the connection is dropped.
         read_buffer: Where bytes come in, one turn's worth; all connections of an event
@@ -53,7 +53,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         node: Node,
         *,
         max_frame_bytes: int,
-        max_connections: int,
+        is_welcome: bool,
         handshake_timeout: float,
         close_timeout: float,
         read_buffer: memoryview,
@@ -61,7 +61,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         closed: Callable[[WebSocketConnection], None],
     ) -> None:
         self._node = node
-        self._max_connections = max_connections
+        self._is_welcome = is_welcome
         self._handshake_timeout = handshake_timeout
         self._close_timeout = close_timeout
         self._read_buffer = read_buffer
@@ -86,6 +86,8 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._opened(self)
         self._abort_in(self._handshake_timeout)
+        if not self._is_welcome:
+            self._turn_away()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Lend the buffer: what fits is handled before the others have their turn."""
@@ -169,17 +171,17 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._flush()
 
     def _accept(self, request: Request) -> None:
-        if len(self._node) >= self._max_connections:
-            response = self._protocol.reject(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"Relay is at capacity (max {self._max_connections} connections)\n",
-            )
-        else:
-            response = self._protocol.accept(request)
-        self._protocol.send_response(response)
+        self._protocol.send_response(self._protocol.accept(request))
         if self._protocol.state is OPEN:
             self._cancel_deadline()
             self._session = self._node.open(self)
+
+    def _turn_away(self) -> None:
+        """Answer before anything was asked: who is too many shall not be waited for."""
+        text = "Relay is at capacity (max_connections)\n"
+        self._protocol.send_response(self._protocol.reject(HTTPStatus.SERVICE_UNAVAILABLE, text))
+        self._flush()
+        self._abort_in(_TURN_AWAY_TIMEOUT)
 
     def _handle_frame(self, frame: Frame) -> None:
         if self._session is None:
@@ -257,6 +259,10 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+_TURN_AWAY_TIMEOUT = 1.0
+"""Seconds in which a connection that is too many can read that it is."""
 
 
 def _first_offered(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:

@@ -11,15 +11,15 @@ import logging
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol, assert_never
 
-from agora.codes import CloseCode, ErrorCode
+from agora.codes import CloseCode
 from agora.envelope import seal
-from agora.errors import AgoraError
 from agora.frames import encode_delivery
 from agora.keys import KeyPair, PeerId
 from agora.limits import Limits
-from agora.mailbox import AlreadyStoredError, Mailbox, MailboxFullError, Page
+from agora.mailbox import Mailbox, Page
 from agora.protocol.actions import (
     Action,
     AnswerPeerList,
@@ -35,7 +35,7 @@ from agora.protocol.actions import (
     Store,
 )
 from agora.protocol.admission import EnvelopePolicy, Refusal
-from agora.protocol.router import Router, duplicate
+from agora.protocol.router import Router
 from agora.protocol.session import RelaySession
 from agora.relay.writer import Writer
 
@@ -63,6 +63,15 @@ class Connection(Protocol):
     def close(self, code: CloseCode) -> None:
         """Begin to close; nothing is written after it."""
         ...
+
+
+@dataclass(eq=False, slots=True)
+class _Seat:
+    """An open connection, its session, and the bytes it may lag behind more than others."""
+
+    session: RelaySession
+    connection: Connection
+    allowance: int = 0
 
 
 class Node:
@@ -98,7 +107,7 @@ class Node:
         self._router = Router(
             limits, policy=policy, storage_peers=storage_peers, relay=identity.peer_id
         )
-        self._open: dict[SessionId, tuple[RelaySession, Connection]] = {}
+        self._open: dict[SessionId, _Seat] = {}
         self._to_do: deque[Action] = deque()
         self._is_acting = False
         self._expired_at = clock()
@@ -115,37 +124,37 @@ class Node:
         """Take a new connection; return the id to speak of it by."""
         session_id = SessionId(str(uuid.uuid4()))
         session = RelaySession(session_id, self._router, self._limits, now=self._clock())
-        self._open[session_id] = (session, connection)
+        self._open[session_id] = _Seat(session, connection)
         return session_id
 
     def receive(self, session_id: SessionId, data: str | bytes) -> None:
         """Take a message that came on a connection."""
         if self._is_draining:
             return  # not taken, not answered: the client sends it again where it comes back
-        if entry := self._open.get(session_id):
-            self._carry_out(entry[0].receive(data, now=self._clock()))
+        if seat := self._open.get(session_id):
+            self._carry_out(seat.session.receive(data, now=self._clock()))
 
     def receive_pong(self, session_id: SessionId, payload: bytes) -> None:
         """Take a WebSocket pong."""
-        if entry := self._open.get(session_id):
-            self._carry_out(entry[0].receive_pong(payload, now=self._clock()))
+        if seat := self._open.get(session_id):
+            self._carry_out(seat.session.receive_pong(payload, now=self._clock()))
 
     def hear(self, session_id: SessionId) -> None:
         """Note a sign of life, such as a WebSocket ping; its pong is written already."""
-        if entry := self._open.get(session_id):
-            entry[0].hear(now=self._clock())
-            self._check_reads(session_id, entry[1])
+        if seat := self._open.get(session_id):
+            seat.session.hear(now=self._clock())
+            self._check_reads(seat)
 
     def lost(self, session_id: SessionId) -> None:
         """Forget a connection that is gone."""
-        if entry := self._open.pop(session_id, None):
-            self._carry_out(entry[0].end())
+        if seat := self._open.pop(session_id, None):
+            self._carry_out(seat.session.end())
 
     def tick(self) -> None:
         """Let time pass for every session; to be called about once a second."""
         now = self._clock()
-        for session, _ in list(self._open.values()):
-            self._carry_out(session.tick(now=now))
+        for seat in list(self._open.values()):
+            self._carry_out(seat.session.tick(now=now))
         self._router.tick(now)
         if self._limits.mailbox_max_age and now - self._expired_at >= _EXPIRE_EVERY:
             self._expired_at = now
@@ -163,8 +172,8 @@ class Node:
         would be the square of them in frames.
         """
         open_now, self._open = self._open, {}
-        for _, connection in open_now.values():
-            connection.close(code)
+        for seat in open_now.values():
+            seat.connection.close(code)
 
     # What the core asks for
 
@@ -189,8 +198,8 @@ class Node:
             case Deliver():
                 self._deliver(action)
             case Ping(session_id, payload):
-                if entry := self._open.get(session_id):
-                    entry[1].ping(payload)
+                if seat := self._open.get(session_id):
+                    seat.connection.ping(payload)
             case Close(session_id, code):
                 self._close(session_id, code)
             case Store():
@@ -208,20 +217,20 @@ class Node:
 
     def _send(self, session_id: SessionId, text: str) -> bool:
         """Write to a connection unless it is gone or reads too slowly; tell whether it took it."""
-        entry = self._open.get(session_id)
-        if entry is None:
+        seat = self._open.get(session_id)
+        if seat is None or not self._check_reads(seat):
             return False
-        if not self._check_reads(session_id, entry[1]):
-            return False
-        entry[1].send(text)
+        if len(text) > self._limits.max_unsent_bytes:
+            # A list of ten thousand peers is no fault of who gets it: let there be time to read it.
+            seat.allowance = len(text)
+        seat.connection.send(text)
         return True
 
-    def _check_reads(self, session_id: SessionId, connection: Connection) -> bool:
+    def _check_reads(self, seat: _Seat) -> bool:
         """Close a connection that reads too slowly; tell whether it stays."""
-        # The bound is on what waits already: one frame of any size fits an empty buffer.
-        if connection.unsent_bytes <= self._limits.max_unsent_bytes:
+        if seat.connection.unsent_bytes <= self._limits.max_unsent_bytes + seat.allowance:
             return True
-        self._close(session_id, CloseCode.SLOW_CONSUMER)
+        self._close(seat.session.id, CloseCode.SLOW_CONSUMER)
         return False
 
     def _deliver(self, action: Deliver) -> None:
@@ -230,16 +239,15 @@ class Node:
             self._refuse(action.origin, self._router.undelivered(action.mail))
 
     def _refuse(self, origin: SessionId, refusal: Refusal) -> None:
-        if entry := self._open.get(origin):
-            self._carry_out(entry[0].refuse(refusal))
+        if seat := self._open.get(origin):
+            self._carry_out(seat.session.refuse(refusal))
 
     def _close(self, session_id: SessionId, code: CloseCode) -> None:
         # Left at once, not when the socket is gone: a closing session gets and sends nothing.
-        if entry := self._open.pop(session_id, None):
-            session, connection = entry
-            connection.close(code)
+        if seat := self._open.pop(session_id, None):
+            seat.connection.close(code)
             self._note("closed", {"session": session_id, "code": int(code)})
-            self._carry_out(session.end())
+            self._carry_out(seat.session.end())
 
     # Mailboxes
 
@@ -251,14 +259,14 @@ class Node:
 
         self._writer.submit(put, lambda result: self._stored(action, result))
 
-    def _stored(self, action: Store, result: object) -> None:
+    def _stored(self, action: Store, result: Mail | Exception) -> None:
         refusal = None
-        if isinstance(result, Mail):
-            self._carry_out(self._router.stored(result, self._clock()))
+        if isinstance(result, Exception):
+            refusal = self._router.not_stored(action.mail, result)
         else:
-            refusal = _why_not_stored(action.mail, result)
-        if entry := self._open.get(action.origin):
-            self._carry_out(entry[0].store_settled(refusal))
+            self._carry_out(self._router.stored(result, self._clock()))
+        if seat := self._open.get(action.origin):
+            self._carry_out(seat.session.store_settled(refusal))
 
     def _fetch(self, action: Fetch) -> None:
         def page(mailbox: Mailbox) -> Page:
@@ -271,15 +279,15 @@ class Node:
 
         self._writer.submit(page, lambda result: self._fetched(action, result))
 
-    def _fetched(self, action: Fetch, result: object) -> None:
-        if isinstance(result, Page):
-            self._carry_out(
-                self._router.fetched(action.session, result.mail, is_last=result.is_last)
-            )
-        else:
+    def _fetched(self, action: Fetch, result: Page | Exception) -> None:
+        if isinstance(result, Exception):
             # Its mail is safe but cannot be read now: coming back is the way to ask again.
             self._log_failure(result)
             self._close(action.session, CloseCode.INTERNAL_ERROR)
+        else:
+            self._carry_out(
+                self._router.fetched(action.session, result.mail, is_last=result.is_last)
+            )
 
     def _remove(self, peer: PeerId, positions: tuple[int, ...]) -> None:
         self._writer.submit(lambda mailbox: mailbox.remove(peer, positions), self._log_failure)
@@ -288,14 +296,14 @@ class Node:
         before_ms = self._wall_ms() - int(self._limits.mailbox_max_age * 1000)
         self._writer.submit(lambda mailbox: mailbox.expire(before_ms=before_ms), self._expired)
 
-    def _expired(self, result: object) -> None:
-        if isinstance(result, int) and result:
-            self._note("expired", {"count": result})
-        else:
-            self._log_failure(result)
-
-    def _log_failure(self, result: object) -> None:
+    def _expired(self, result: int | Exception) -> None:
         if isinstance(result, Exception):
+            self._log_failure(result)
+        elif result:
+            self._note("expired", {"count": result})
+
+    def _log_failure(self, result: Exception | None) -> None:
+        if result is not None:
             _log.error("mailbox job failed", extra={"fields": {"error": str(result)}})
 
     # The relay's own words
@@ -344,17 +352,3 @@ def _is_milestone(count: int) -> bool:
     The first twenty, then ever fewer: a flood of nonsense must not fill a disk.
     """
     return count <= 20 or count % 10 ** (len(str(count)) - 1) == 0
-
-
-def _why_not_stored(mail: Mail, result: object) -> Refusal:
-    if isinstance(result, AlreadyStoredError):
-        return duplicate(mail.envelope_id, mail.recipient)
-    full = isinstance(result, MailboxFullError)
-    code = ErrorCode.MAILBOX_FULL if full else ErrorCode.UNAVAILABLE
-    why = str(result) if isinstance(result, AgoraError) else "the mailbox cannot be written now"
-    return Refusal(
-        code,
-        f"Failed to relay message: {why}",
-        envelope_id=mail.envelope_id or None,
-        to=mail.recipient,
-    )

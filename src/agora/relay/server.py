@@ -16,7 +16,8 @@ from typing import Any, Self
 from agora.codes import CloseCode
 from agora.errors import ClosedError, ConfigurationError
 from agora.identity import Identity
-from agora.keys import KeyPair, PeerId, peer_id
+from agora.keys import KeyPair, PeerId
+from agora.keys import peer_id as as_peer_id
 from agora.mailbox import Mailbox, MemoryMailbox, SqliteMailbox
 from agora.relay.config import RelayConfig
 from agora.relay.connection import WebSocketConnection
@@ -60,7 +61,7 @@ class Relay:
         if config is not None and settings:
             raise ConfigurationError("give either a config or settings by name, not both")
         self._config = config or _configure(settings)
-        self._given_identity = identity
+        self._identity = identity
         self._connections: set[WebSocketConnection] = set()
         self._read_buffer = memoryview(bytearray(_READ_AT_ONCE))
         self._all_gone = asyncio.Event()
@@ -98,8 +99,10 @@ class Relay:
         return f"{scheme}://{f'[{reachable}]' if ':' in reachable else reachable}:{self.port}"
 
     @property
-    def identity(self) -> PeerId:
+    def peer_id(self) -> PeerId:
         """The relay's own peer id, once started."""
+        if self._identity is None:
+            raise ClosedError("the relay has not been started")
         return self._identity.peer_id
 
     @property
@@ -122,15 +125,17 @@ class Relay:
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._identity = await asyncio.to_thread(self._load_identity)
+        if self._identity is None:
+            self._identity = await asyncio.to_thread(self._load_identity)
+        identity = self._identity
         mailbox = await asyncio.to_thread(self._open_mailbox)
         self._writer = MailboxWriter(mailbox, loop.call_soon_threadsafe)
         self._node = Node(
             self._config,
-            identity=self._identity,
+            identity=identity,
             writer=self._writer,
             policy=self._config.policy,
-            storage_peers=[peer_id(text) for text in self._config.storage_peers],
+            storage_peers=[as_peer_id(text) for text in self._config.storage_peers],
             clock=time.monotonic,
             wall_ms=now_ms,
         )
@@ -148,7 +153,7 @@ class Relay:
             await asyncio.to_thread(self._writer.close)
             raise
         self._tick()
-        _log.info("listening", extra={"fields": {"url": self.url, "relay": self.identity}})
+        _log.info("listening", extra={"fields": {"url": self.url, "relay": identity.peer_id}})
 
     async def close(self) -> None:
         """
@@ -209,7 +214,7 @@ class Relay:
         return WebSocketConnection(
             self._node,
             max_frame_bytes=self._config.max_frame_bytes,
-            max_connections=self._config.max_connections,
+            is_welcome=len(self._connections) < self._config.max_connections,
             handshake_timeout=self._config.register_timeout,
             close_timeout=max(_CLOSE_TIMEOUT, self._config.drain_timeout),
             read_buffer=self._read_buffer,
@@ -241,8 +246,6 @@ class Relay:
         return min(periods)
 
     def _load_identity(self) -> KeyPair:
-        if self._given_identity is not None:
-            return self._given_identity
         if self._config.data_dir is None:
             return Identity.generate()
         return Identity.load_or_create(self._config.data_dir / "relay-identity.json")

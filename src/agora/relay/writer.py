@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from agora.errors import AgoraError
 from agora.mailbox import Mailbox
@@ -22,17 +22,19 @@ __all__ = ["Job", "MailboxWriter", "Writer", "commit_together"]
 
 _log = logging.getLogger("agora.relay")
 
-Work = Callable[[Mailbox], object]
-Done = Callable[[object], None]
-"""Called on the loop with what the work returned, or the exception it raised."""
-
+_Result = TypeVar("_Result")
+Work = Callable[[Mailbox], Any]
+Done = Callable[[Any], None]
 Job = tuple[Work, Done]
+"""What to do, and whom to tell on the loop; :meth:`Writer.submit` ties their types together."""
 
 
 class Writer(Protocol):
     """What a node needs of whoever writes its mailboxes."""
 
-    def submit(self, work: Work, done: Done) -> None:
+    def submit(
+        self, work: Callable[[Mailbox], _Result], done: Callable[[_Result | Exception], None]
+    ) -> None:
         """Queue *work*; *done* gets its result or exception when it is committed."""
         ...
 
@@ -53,7 +55,9 @@ class MailboxWriter:
         self._thread = Thread(target=self._run, name="agora-mailbox", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work, done: Done) -> None:
+    def submit(
+        self, work: Callable[[Mailbox], _Result], done: Callable[[_Result | Exception], None]
+    ) -> None:
         """Queue *work*; *done* gets its result or exception when it is committed."""
         self._jobs.put((work, done))
 
