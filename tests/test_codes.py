@@ -34,6 +34,7 @@ def test_what_would_be_answered_alike_again_is_final_and_what_passes_is_not() ->
         "invalid_envelope",
         "sender_mismatch",
         "recipient_mismatch",
+        "too_large",
         "duplicate",
     }
 

@@ -134,7 +134,7 @@ def test_a_missing_file_says_how_to_make_one(path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "Invalid JSON in config file"),
+        (b"", "is empty; remove it and run agora init"),
         (b"{", "Invalid JSON in config file"),
         (b"\xff", "Invalid JSON in config file"),
         (b'{"identity": NaN}', "Invalid JSON in config file"),
@@ -385,6 +385,14 @@ def test_unknown_members_stay(path: Path) -> None:
 
 
 @posix_only
+def test_a_new_name_counts_also_where_the_relay_had_one_of_its_own() -> None:
+    members: dict[str, Json] = {"relay": {"url": "ws://relay.example", "name": "old"}}
+
+    config = Config(A, members).with_name("new")
+
+    assert (config.name, config.relay_url) == ("new", "ws://relay.example")
+
+
 def test_a_symbolic_link_stays_and_its_target_is_replaced(path: Path, tmp_path: Path) -> None:
     target = tmp_path / "elsewhere" / "real.json"
     path.symlink_to(Path("elsewhere", "real.json"))

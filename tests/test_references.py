@@ -155,6 +155,22 @@ def test_resolving_an_unknown_name_says_so() -> None:
         resolve("bob", DIRECTORY)
 
 
+@pytest.mark.parametrize(
+    ("reference", "why"),
+    [
+        (A[:-1], "a peer id has 88 lower-case hex digits; this has 87"),
+        (A.upper(), "a peer id has 88 lower-case hex digits; this has upper-case ones"),
+        ("125531b8", "no known peer is '125531b8'; did you mean @125531b8?"),
+        ("12345678", "no known peer is '12345678'"),
+    ],
+)
+def test_resolving_what_is_almost_an_id_says_what_is_wrong(reference: str, why: str) -> None:
+    with pytest.raises(PeerReferenceError) as refusal:
+        resolve(reference, DIRECTORY)
+
+    assert str(refusal.value) == why
+
+
 def test_resolving_an_ambiguous_name_shows_whom_it_may_mean() -> None:
     with pytest.raises(PeerReferenceError, match=f"'sam' fits 2 peers.*{A}, {B}"):
         resolve("sam", [Contact(A, "sam"), Contact(B, "sam")])

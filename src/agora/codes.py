@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
     INVALID_ENVELOPE = "invalid_envelope"
     SENDER_MISMATCH = "sender_mismatch"
     RECIPIENT_MISMATCH = "recipient_mismatch"
+    TOO_LARGE = "too_large"
     RATE_LIMITED = "rate_limited"
     DUPLICATE = "duplicate"
     UNKNOWN_RECIPIENT = "unknown_recipient"
@@ -85,6 +86,11 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
     ErrorCode.RECIPIENT_MISMATCH: Advice(
         "the frame's `to` is not among the envelope's `to`",
         "name every recipient in the envelope",
+        final=True,
+    ),
+    ErrorCode.TOO_LARGE: Advice(
+        "the envelope's canonical form is over `--max-frame-bytes`, though the frame was not",
+        "send less at once",
         final=True,
     ),
     ErrorCode.RATE_LIMITED: Advice(

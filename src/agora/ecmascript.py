@@ -36,25 +36,39 @@ def is_truthy(value: Json) -> bool:
     return bool(value) or isinstance(value, list | dict)
 
 
-def template_text(value: Json) -> str:
-    """Print *value* as ```${value}``` would."""
+def template_text(value: Json, *, at_most: int) -> str:
+    """Print *value* as ```${value}``` would; longer than *at_most* it is cut, with an ellipsis."""
+    text = ""
+    for part in _template_parts(value):
+        text += part
+        if len(text) > at_most:
+            return text[:at_most] + "…"
+    return text
+
+
+def _template_parts(value: Json) -> Iterator[str]:
     if value is UNDEFINED:
-        return "undefined"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        return "[object Object]"
-    if isinstance(value, list):
-        return ",".join(_texts_within(value))
-    return json_text(value)
+        yield "undefined"
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield "[object Object]"
+    elif isinstance(value, list):
+        yield from _array_parts(value)
+    else:
+        yield json_text(value)
 
 
-def _texts_within(array: list[Json]) -> Iterator[str]:
+def _array_parts(array: list[Json]) -> Iterator[str]:
     # With a stack of our own: an array may nest deeper than Python calls may.
     waiting: list[Json] = [array]
+    comma = ""
     while waiting:
         item = waiting.pop()
         if isinstance(item, list):
             waiting.extend(reversed(item or [None]))  # an empty array is printed as null is
-        else:
-            yield "" if item is None else template_text(item)
+            continue
+        yield comma
+        comma = ","
+        if item is not None:
+            yield from _template_parts(item)

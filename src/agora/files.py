@@ -33,8 +33,10 @@ __all__ = [
     "config_path",
     "create_config",
     "load_config",
+    "mode_for_others",
     "read_members",
     "save_config",
+    "write_new",
 ]
 
 FilePath: TypeAlias = str | os.PathLike[str]
@@ -105,8 +107,10 @@ class Config:
         return self._with("relay", {**relay, "url": url} if relay else url)
 
     def with_name(self, name: str) -> Config:
-        """Return a config with *name* as ``identity.name``."""
-        return self._with("identity", {**self._object("identity"), "name": name})
+        """Return a config with *name* as ``identity.name``, and for the relay where it had one."""
+        named = self._with("identity", {**self._object("identity"), "name": name})
+        relay = self._object("relay")
+        return named._with("relay", {**relay, "name": name}) if "name" in relay else named
 
     def to_members(self) -> dict[str, Json]:
         """Return what the file is to hold."""
@@ -264,6 +268,8 @@ def _key_pair(members: Mapping[str, Json], path: FilePath) -> KeyPair:
 
 
 def _decode(content: bytes, path: FilePath) -> dict[str, Json]:
+    if not content:
+        raise IdentityError(f"{path} is empty; remove it and run agora init")
     try:
         # Some Windows editors put a byte order mark in front.
         members = parse_json(content.removeprefix(b"\xef\xbb\xbf"))
@@ -302,7 +308,9 @@ def _absolute(path: str) -> Path:
 
 def _read(path: FilePath, *, must_be_private: bool) -> bytes | None:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError("not a regular file")
             if must_be_private:
                 _refuse_open_to_others(file.fileno(), path)
             content = file.read(MAX_CONFIG_BYTES + 1)
@@ -313,10 +321,23 @@ def _read(path: FilePath, *, must_be_private: bool) -> bytes | None:
     return content
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting, as a pipe would have us, for somebody to write."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def mode_for_others(descriptor: int) -> int | None:
+    """Return the mode of an opened file that others than its owner can use; else None."""
+    status = os.fstat(descriptor)
+    mode = stat.S_IMODE(status.st_mode)
+    is_open = os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO)
+    return mode if is_open and stat.S_ISREG(status.st_mode) else None
+
+
 def _refuse_open_to_others(descriptor: int, path: FilePath) -> None:
     """Check the opened file, which nobody can exchange between this look and the reading."""
-    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+    mode = mode_for_others(descriptor)
+    if mode is not None:
         raise IdentityError(
             f"{path} holds a private key and others can use it (mode {mode:04o}): "
             f"run chmod 600 {shlex.quote(os.fspath(path))}"
@@ -329,7 +350,7 @@ def _write(path: FilePath, content: bytes, *, overwrite: bool) -> bool:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = target.with_name(f".agora-{secrets.token_hex(8)}.tmp")
     try:
-        _write_new(temporary, content)
+        write_new(temporary, content)
         is_written = _move(temporary, target, overwrite=overwrite)
     finally:
         temporary.unlink(missing_ok=True)
@@ -337,7 +358,7 @@ def _write(path: FilePath, content: bytes, *, overwrite: bool) -> bool:
     return is_written
 
 
-def _write_new(path: Path, content: bytes) -> None:
+def write_new(path: Path, content: bytes) -> None:
     """Write a file that is closed to others from its first byte, and on the disk with its last."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags, 0o600), "wb") as file:

@@ -184,7 +184,7 @@ def decode_request(data: str | bytes) -> Request:
         return UnknownRequest("undefined")
     frame_type = members.get("type", UNDEFINED)
     decoder = _REQUESTS.get(frame_type) if isinstance(frame_type, str) else None
-    return decoder(members) if decoder else UnknownRequest(template_text(frame_type))
+    return decoder(members) if decoder else UnknownRequest(_type_text(frame_type))
 
 
 def decode_answer(data: str | bytes) -> Answer:
@@ -199,7 +199,11 @@ def decode_answer(data: str | bytes) -> Answer:
         return UnknownAnswer("undefined")
     frame_type = members.get("type", UNDEFINED)
     decoder = _ANSWERS.get(frame_type) if isinstance(frame_type, str) else None
-    return decoder(members) if decoder else UnknownAnswer(template_text(frame_type))
+    return decoder(members) if decoder else UnknownAnswer(_type_text(frame_type))
+
+
+def _type_text(frame_type: Json) -> str:
+    return template_text(frame_type, at_most=_MAX_TYPE_TEXT)
 
 
 def _parse_members(data: str | bytes) -> Mapping[str, Json] | None:
@@ -328,6 +332,10 @@ _ANSWERS: Mapping[str, Callable[[Mapping[str, Json]], Answer]] = {
 }
 
 
+_MAX_TYPE_TEXT = 200
+"""Characters of a stranger's own words that an error repeats: it must not carry texts about."""
+
+
 # Encoding
 
 
@@ -350,15 +358,18 @@ def encode_registered(
     public_key: PeerId, session_id: str, peers: list[ListedPeer], relay: PeerId | None
 ) -> str:
     """Return the ``registered`` frame."""
-    return _encode(
-        {
-            "type": "registered",
-            "publicKey": public_key,
-            "sessionId": session_id,
-            "peers": [_peer_members(peer) for peer in peers],
-            "relay": relay,
-        }
+    # By hand: with ten thousand peers this is a megabyte, and everyone who comes gets it.
+    listed = ",".join(map(_peer_text, peers))
+    relay_member = "" if relay is None else f',"relay":"{relay}"'
+    return (
+        f'{{"type":"registered","publicKey":"{public_key}","sessionId":{json_text(session_id)},'
+        f'"peers":[{listed}]{relay_member}}}'
     )
+
+
+def _peer_text(peer: ListedPeer) -> str:
+    name_member = "" if peer.name is None else f',"name":{json_text(peer.name)}'
+    return f'{{"publicKey":"{peer.public_key}"{name_member}}}'
 
 
 def encode_delivery(sender: PeerId, envelope_text: str, name: str | None) -> str:

@@ -89,11 +89,19 @@ class Limits:
         overflow="error `at_capacity`, close 1013",
         minimum=1,
     )
+    max_sessions: int = setting(
+        256,
+        unit="sessions",
+        help="sessions of one key at once",
+        reason="a fleet that shares a key; each message to it is written that many times",
+        overflow="error `at_capacity`, close 1013",
+        minimum=1,
+    )
     max_unsent_bytes: int = setting(
         1_048_576,
         unit="bytes",
         help="bytes waiting to be sent on one connection before it counts as too slow",
-        reason="seconds of a busy conversation; 10,000 stuck readers still fit in memory",
+        reason="seconds of a busy conversation; a thousand stuck readers take a gigabyte",
         overflow="close 4001 `slow_consumer`; mail in a mailbox stays",
         minimum=1024,
     )

@@ -42,8 +42,10 @@ __all__ = [
 ]
 
 SUFFIX_DIGITS = 8
+_ID_DIGITS = 88
 
 _MENTION = re.compile(rf"@([^{WHITE_SPACE}]+)")
+_LONG_HEX = re.compile(r"[0-9a-fA-F]{16,}")
 _LONG_MENTION = re.compile(r"@([0-9a-fA-F]{16,})")
 
 # The suffix has a fixed length, so all before its separator is the name, "@" and all.
@@ -106,11 +108,21 @@ def resolve(reference: str, directory: Directory) -> str:
     """
     fitting = _fitting(reference, directory)
     if not fitting:
-        raise PeerReferenceError(f"no known peer is {reference!r}")
+        raise PeerReferenceError(_why_unknown(reference, directory))
     if len(fitting) > 1:
         ids = ", ".join(contact.public_key for contact in fitting)
         raise PeerReferenceError(f"{reference!r} fits {len(fitting)} peers, use a full id: {ids}")
     return fitting[0].public_key
+
+
+def _why_unknown(reference: str, directory: Directory) -> str:
+    token = _trimmed(reference)
+    if _LONG_HEX.fullmatch(token) and not (len(token) == _ID_DIGITS and token.islower()):
+        has = "upper-case ones" if len(token) == _ID_DIGITS else f"{len(token)}"
+        return f"a peer id has {_ID_DIGITS} lower-case hex digits; this has {has}"
+    meant = f"@{token}"
+    hint = f"; did you mean {meant}?" if expand(meant, directory) else ""
+    return f"no known peer is {reference!r}{hint}"
 
 
 def expand_inline(text: str, directory: Directory) -> str:

@@ -79,6 +79,18 @@ class Shell:
             out, err = process.communicate(timeout=DEADLINE)
         return Ran(process.returncode, out, err)
 
+    def call_closed(self, *arguments: str) -> Ran:
+        """Run a command as a process that has no standard input."""
+        command = [sys.executable, "-m", "agora", *arguments]
+        ran = subprocess.run(
+            ["sh", "-c", 'exec "$@" <&-', "sh", *command],
+            capture_output=True,
+            text=True,
+            cwd=self.home,
+            timeout=DEADLINE,
+        )
+        return Ran(ran.returncode, ran.stdout, ran.stderr)
+
     def introduce(self) -> None:
         """Write the config files of alice, who knows bob, and of bob."""
         save_config(self.config, Config(ALICE).with_contact(Contact(BOB.peer_id, "bob")))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -11,8 +15,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from agora.cli.keys import install
+from agora.errors import IdentityError
+from agora.files import load_config
+from agora.keys import KeyPair
 from agora.references import Contact
 from tests.cli.conftest import ALICE, BOB, Shell
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="pipes and modes are POSIX")
 
 
 def test_init_makes_an_identity_that_only_its_owner_can_read(empty_shell: Shell) -> None:
@@ -38,11 +48,27 @@ def test_init_writes_name_and_relay(empty_shell: Shell) -> None:
 def test_init_never_overwrites(shell: Shell) -> None:
     before = shell.config.read_bytes()
 
-    again = shell.run("init", "--name", "other", "--json")
+    again = shell.run("init", "--json")
 
     assert (again.code, again.object["status"]) == (0, "already_initialized")
-    assert "left as it was" in again.err
     assert shell.config.read_bytes() == before
+
+
+def test_init_gives_an_identity_another_name_and_relay_and_keeps_its_key(shell: Shell) -> None:
+    updated = shell.run("init", "--name", "other", "--relay", "wss://relay.example", "--json")
+
+    config = shell.load()
+    assert updated.object["status"] == "updated"
+    assert (config.name, config.relay_url) == ("other", "wss://relay.example")
+    assert (config.identity.peer_id, len(config.contacts)) == (ALICE.peer_id, 1)
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 65, "a\nb", "a\x1b[2J", "@alice", "...alice"])
+def test_init_refuses_a_name_that_no_relay_would_show(empty_shell: Shell, name: str) -> None:
+    refused = empty_shell.run("init", "--name", name)
+
+    assert (refused.code, empty_shell.config.exists()) == (2, False)
+    assert "'--name'" in refused.err
 
 
 def test_init_adds_an_identity_to_a_config_without_one(empty_shell: Shell) -> None:
@@ -93,7 +119,34 @@ def test_without_an_identity_it_says_what_to_do(empty_shell: Shell) -> None:
 
     assert failed.code == 3
     assert "Run 'agora init' first" in failed.err
-    assert (failed.object["status"], failed.object["code"]) == ("failed", "invalid_identity")
+    assert (failed.object["status"], failed.object["code"]) == ("failed", "no_identity")
+
+
+def test_without_an_identity_what_to_do_names_the_profile_or_file(empty_shell: Shell) -> None:
+    no_profile = empty_shell.run("--profile", "nosuch", "whoami")
+    no_file = empty_shell.run("whoami", "--config", "no.json")
+
+    assert "Run 'agora --profile nosuch init' first" in no_profile.err
+    assert "Run 'agora --config no.json init' first" in no_file.err
+
+
+@posix_only
+def test_a_config_must_be_a_regular_file(shell: Shell) -> None:
+    os.mkfifo(shell.home / "pipe", 0o600)
+
+    refused = shell.call("--config", "pipe", "whoami")
+
+    assert (refused.code, "not a regular file" in refused.err) == (3, True)
+
+
+@posix_only
+def test_what_cannot_be_written_is_not_done(shell: Shell) -> None:
+    command = [sys.executable, "-m", "agora", "keys"]
+
+    closed = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], capture_output=True)
+
+    assert closed.returncode == 1
+    assert closed.stderr == b"agora: standard output is closed\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file modes are POSIX")
@@ -192,6 +245,51 @@ def test_what_is_no_private_key_is_refused(shell: Shell, content: bytes) -> None
 
     assert refused.code == 3
     assert shell.load().identity.peer_id == ALICE.peer_id
+
+
+@posix_only
+def test_importing_a_file_that_others_can_read_warns(shell: Shell) -> None:
+    path = shell.home / "key"
+    path.write_text(ALICE.private_key)
+    path.chmod(0o644)
+    warned = shell.run("keys", "import", str(path))
+    path.chmod(0o600)
+    quiet = shell.run("keys", "import", str(path))
+
+    assert (warned.code, quiet.code, quiet.err) == (0, 0, "")
+    assert "others can use it (mode 0644): the key may be known" in warned.err
+
+
+@posix_only
+def test_importing_from_a_closed_standard_input_is_refused(shell: Shell) -> None:
+    refused = shell.call_closed("keys", "import", "-")
+
+    assert (refused.code, refused.err) == (2, "agora: standard input is closed\n")
+
+
+def test_no_private_key_is_told_with_its_length(shell: Shell) -> None:
+    refused = shell.run("keys", "import", "-", given=ALICE.private_key[:-2])
+
+    assert "96 hex digits, or PEM; this has 94 characters" in refused.err
+
+
+def test_of_two_imports_at_once_one_says_that_it_did_it(shell: Shell) -> None:
+    pairs = [KeyPair.generate() for _ in range(8)]
+    for turn in range(20):
+        path = shell.home / f"{turn}.json"
+
+        def is_installed(pair: KeyPair, path: Path = path) -> bool:
+            try:
+                install(path, pair, replace=False)
+            except IdentityError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(len(pairs)) as pool:
+            done = [
+                pair for pair, ok in zip(pairs, pool.map(is_installed, pairs), strict=True) if ok
+            ]
+        assert [pair.peer_id for pair in done] == [load_config(path).identity.peer_id]
 
 
 def test_every_key_pair_is_a_new_one(shell: Shell) -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -86,7 +87,11 @@ def test_text_and_json_come_from_arguments_or_standard_input(
         (["bob", "--payload", "{"], None),
         (["bob", "--payload", "NaN"], None),
         (["bob", "-"], b"\xff"),
-        (["*", "hello", "--in-reply-to", "1"], None),
+        (["*", "hello", "--in-reply-to", "ab" * 32], None),
+        (["bob", "hello", "--in-reply-to", "ab"], None),
+        (["bob", "hello", "--in-reply-to", "AB" * 32], None),
+        (["bob", "hello", "--type", ""], None),
+        (["bob", "hello", "--type", "a\nb"], None),
         (["bob", "hello", "--timeout", "nan"], None),
         (["bob", "hello", "--timeout", "inf"], None),
         (["bob", "hello", "--timeout", "0"], None),
@@ -101,6 +106,44 @@ def test_what_cannot_be_sent_is_a_usage_error(
     assert (refused.code, refused.out) == (2, "")
 
 
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [
+        ("{", "Invalid value for '--payload': not JSON: Expecting"),
+        ('{"a":1,"a":2}', "two members are called 'a'"),
+        ("[9007199254740993]", "9007199254740993 would not arrive as it is"),
+        ("9" * 5000, "would not arrive as it is"),
+        ("-1e999", "-1e999 would not arrive as it is"),
+        ('{"a":NaN}', "NaN is no JSON number"),
+    ],
+)
+def test_a_payload_that_would_arrive_as_another_is_refused(
+    shell: Shell, payload: str, why: str
+) -> None:
+    refused = shell.run("send", "bob", "--payload", payload)
+
+    assert (refused.code, why in " ".join(refused.err.split())) == (2, True), refused.err
+
+
+@posix_only
+def test_a_closed_standard_input_is_said(shell: Shell) -> None:
+    refused = shell.call_closed("send", "bob", "-", "--json")
+
+    assert (refused.code, refused.err) == (2, "agora: standard input is closed\n")
+    assert refused.object["code"] == "invalid_input"
+
+
+def test_a_contact_may_be_meant_with_an_at_sign(shell: Shell, url: str) -> None:
+    assert shell.run("send", "--relay", url, "@bob", "hello").code == 0
+    assert payloads_for_bob(url, 1) == [{"text": "hello"}]
+
+
+def test_who_writes_to_itself_is_warned(shell: Shell, url: str) -> None:
+    sent = shell.run("send", "--relay", url, ALICE.peer_id, "hello")
+
+    assert (sent.code, sent.err.startswith("that is your own id")) == (0, True)
+
+
 def test_everyone_who_is_online_hears_a_broadcast(shell: Shell, url: str) -> None:
     with sync.Client(url, BOB) as bob:
         sent = shell.run("send", "--relay", url, "*", "hello", "--json")
@@ -111,11 +154,13 @@ def test_everyone_who_is_online_hears_a_broadcast(shell: Shell, url: str) -> Non
 
 
 def test_an_answer_names_what_it_answers(shell: Shell, url: str) -> None:
-    shell.run("send", "--relay", url, "bob", "yes", "--in-reply-to", "x", "--type", "response")
+    shell.run(
+        "send", "--relay", url, "bob", "yes", "--in-reply-to", "ab" * 32, "--type", "response"
+    )
 
     with sync.Client(url, BOB) as bob:
         heard = next(bob)
-    assert (heard.in_reply_to, heard.type) == ("x", "response")
+    assert (heard.in_reply_to, heard.type) == ("ab" * 32, "response")
 
 
 def test_a_peer_that_is_not_there_fails_with_the_relays_code(
@@ -133,33 +178,40 @@ async def test_waiting_ends_when_the_peer_comes(shell: Shell, agora_relay: Relay
         await eventually(lambda: agora_relay.relay.counts.get("refused", 0) > 0)
         with sync.Client(agora_relay.url, BOB) as bob:
             heard = next(bob).text
-        out, _ = sending.communicate(timeout=DEADLINE)
+        out, err = sending.communicate(timeout=DEADLINE)
 
     assert (sending.returncode, heard) == (0, "hello")
+    assert err.startswith("bob is not there")
+    assert err.endswith("; waiting, Ctrl-C gives up\n")
     assert out == f"sent to bob@{BOB.peer_id[-8:]}\n"
 
 
 @posix_only
 @pytest.mark.usefixtures("hears_ctrl_c")
-async def test_ctrl_c_ends_waiting_with_a_code_of_its_own(
-    shell: Shell, agora_relay: RelayInThread
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_waiting_with_a_code_of_its_own(
+    shell: Shell, agora_relay: RelayInThread, number: signal.Signals
 ) -> None:
-    with shell.start("send", "--relay", agora_relay.url, "bob", "hello", "--wait") as sending:
+    arguments = ["--relay", agora_relay.url, "bob", "hello", "--wait", "--json"]
+    with shell.start("send", *arguments) as sending:
         await eventually(lambda: agora_relay.relay.counts.get("refused", 0) > 0)
-        sending.send_signal(signal.SIGINT)
+        sending.send_signal(number)
         out, err = sending.communicate(timeout=DEADLINE)
 
-    assert (sending.returncode, out, err) == (130, "", "")
+    assert (sending.returncode, json.loads(out)["code"]) == (130, "interrupted")
+    assert err.splitlines()[-1] == "agora: interrupted; the relay had not taken it"
 
 
 async def test_waiting_ends_when_the_relay_comes(shell: Shell) -> None:
     with relay_in_thread(storage_peers=(BOB.peer_id,)) as relay:
         relay.stop()
         with shell.start("send", "--relay", relay.url, "bob", "hello", "--wait") as sending:
+            assert sending.stderr is not None
+            told = sending.stderr.readline()
             relay.start()
             sending.wait(DEADLINE)
 
-    assert sending.returncode == 0
+    assert (sending.returncode, told.endswith("; waiting, Ctrl-C gives up\n")) == (0, True)
 
 
 def test_waiting_in_vain_fails_with_the_last_reason(
@@ -274,6 +326,15 @@ def test_people_read_one_message_a_line_and_no_line_can_be_forged(shell: Shell, 
     assert rest == ["    12:00:00 + bob online", "    bye"]
 
 
+def test_people_see_all_of_a_payload_and_the_id_when_they_ask(shell: Shell, url: str) -> None:
+    with sync.Client(url, ALICE) as alice:
+        receipt = alice.send(BOB.peer_id, {"text": "look", "url": "x\u202e", "n": [1]})
+
+    listened = shell.run("--as", "bob", "listen", "--relay", url, "--count", "1", "--ids")
+
+    assert listened.out[9:] == f'{ALICE_SHORT} {receipt.id}: look {{"n":[1],"url":"x"}}\n'
+
+
 def test_a_contact_is_called_as_we_call_it_also_inside_the_text(shell: Shell, url: str) -> None:
     with relay_in_thread(storage_peers=(ALICE.peer_id,)) as relay:
         with sync.Client(relay.url, BOB, name="somebody else") as bob:
@@ -301,6 +362,7 @@ def test_too_few_messages_in_time_have_an_exit_code(shell: Shell, url: str) -> N
     without_count = shell.run("listen", "--relay", url, "--timeout", "0.1")
 
     assert (in_vain.code, without_count.code) == (7, 0)
+    assert in_vain.err.endswith("agora: 0 of 1 messages came within 0.1 s\n")
 
 
 def test_presence_and_the_state_of_the_connection_are_told(
@@ -316,6 +378,53 @@ def test_presence_and_the_state_of_the_connection_are_told(
     assert connected == {"event": "connected"}
     assert online == {"event": "peer_online"} | bob
     assert offline == {"event": "peer_offline"} | bob
+
+
+def test_presence_is_not_told_to_who_does_not_want_it(
+    shell: Shell, agora_relay: RelayInThread
+) -> None:
+    arguments = ["--relay", agora_relay.url, "--json", "--no-presence", "--count", "1"]
+    with shell.start("listen", *arguments) as listening:
+        next_object(listening)
+        with sync.Client(agora_relay.url, BOB) as bob:
+            bob.send(ALICE.peer_id, "hello")
+        heard = next_object(listening)
+
+    assert heard["event"] == "message"
+
+
+# Asking
+
+
+def test_a_request_prints_its_answer(shell: Shell, agora_relay: RelayInThread) -> None:
+    arguments = ["request", "--relay", agora_relay.url, "bob"]
+    with sync.Client(agora_relay.url, BOB) as bob, ThreadPoolExecutor(1) as pool:
+        answering = pool.submit(answer_with, bob, [{"text": "42"}, {"n": 42}])
+        for_people = shell.run(*arguments, "6 * 7")
+        for_programs = shell.run(*arguments, "--payload", "[6,7]", "--json")
+        asked = answering.result(DEADLINE)
+
+    assert asked == [("request", {"text": "6 * 7"}), ("request", [6, 7])]
+    assert (for_people.code, for_people.out) == (0, "42\n")
+    assert (for_programs.object["payload"], for_programs.object["type"]) == ({"n": 42}, "response")
+
+
+def answer_with(bob: sync.Client, answers: list[Json]) -> list[tuple[str, Json]]:
+    asked = []
+    for answer in answers:
+        message = next(bob)
+        asked.append((message.type, message.payload))
+        message.reply(answer)
+    return asked
+
+
+def test_a_request_that_nobody_answers_says_why(shell: Shell, url: str) -> None:
+    with relay_in_thread() as relay:
+        away = shell.run("request", "--relay", relay.url, "bob", "?", "--timeout", "0.3", "--json")
+    silent = shell.run("request", "--relay", url, "bob", "?", "--timeout", "0.3", "--json")
+
+    assert (away.code, away.object["code"]) == (8, "unknown_recipient")
+    assert (silent.code, silent.object["code"]) == (7, "no_answer")
 
 
 def test_a_forged_message_is_an_error_and_listening_goes_on(shell: Shell) -> None:
@@ -395,7 +504,7 @@ def test_colour_is_for_terminals_and_not_with_no_color(
     plain = said(screen)
 
     assert b"\x1b[" in coloured
-    assert plain == f"{BOB.peer_id}  ?       bob@{BOB.peer_id[-8:]}\r\n".encode()
+    assert plain == f"?       bob@{BOB.peer_id[-8:]}\r\n".encode()
     assert "\x1b" not in shell.call("peers", "--offline").out
 
 

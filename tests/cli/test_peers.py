@@ -21,6 +21,19 @@ def test_contacts_are_added_and_removed_by_any_reference(shell: Shell) -> None:
     assert shell.load().contacts == (Contact(BOB.peer_id, "bob"),)
 
 
+def test_a_contact_that_is_added_again_is_renamed_and_it_says_so(shell: Shell) -> None:
+    renamed = shell.run("peers", "add", "robert", BOB.peer_id)
+    again = shell.run("peers", "add", "bob", BOB.peer_id, "--json")
+
+    assert renamed.out == f"renamed bob to robert@{BOB.peer_id[-8:]}\n"
+    assert again.object == {"status": "renamed", "name": "bob", "publicKey": BOB.peer_id}
+    assert shell.run("peers", "add", "bob", BOB.peer_id, "--json").object["status"] == "added"
+
+
+def test_no_full_id_is_told_where_to_find_one(shell: Shell) -> None:
+    assert "(`agora whoami` prints it)" in shell.run("peers", "add", "carol", "@12345678").err
+
+
 @pytest.mark.parametrize(
     ("name", "peer"),
     [
@@ -63,8 +76,14 @@ def test_people_see_a_tilde_before_a_name_that_was_not_given_by_them(
         mine = shell.run("peers", "list", "--relay", agora_relay.url).out
         theirs = shell.run("--config", _stranger(shell), "peers", "--relay", agora_relay.url).out
 
-    assert mine == f"{BOB.peer_id}  online  bob@{BOB.peer_id[-8:]}\n"
-    assert theirs == f"{BOB.peer_id}  online  ~bob[31m@{BOB.peer_id[-8:]}\n"
+    assert mine == f"online  bob@{BOB.peer_id[-8:]}\n"
+    assert theirs == f"online  ~bob[31m@{BOB.peer_id[-8:]}\n"
+
+
+def test_the_full_ids_are_shown_when_asked_for(shell: Shell) -> None:
+    for command in (["peers"], ["peers", "list"]):
+        shown = shell.run(*command, "--offline", "--long").out
+        assert shown == f"?       bob@{BOB.peer_id[-8:]}  {BOB.peer_id}\n"
 
 
 def test_without_a_relay_contacts_are_listed_and_the_exit_code_says_that_it_is_not_there(

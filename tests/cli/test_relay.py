@@ -18,6 +18,7 @@ import trustme
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+import agora
 from agora import sync
 from agora.testing import RelayInThread
 from tests.cli.conftest import ALICE, BOB, DEADLINE, Shell
@@ -93,16 +94,72 @@ def silent_client(url: str) -> Iterator[socket.socket]:
 
 def test_it_is_for_this_machine_and_says_how_to_open_it(shell: Shell) -> None:
     with running(shell, "--port", "0") as (process, url):
-        hint = event(process, "for this machine only; --host 0.0.0.0 opens it to the network")
+        told = event(process, "for this machine only")
 
-    assert (urlsplit(url).hostname, hint["level"]) == ("127.0.0.1", "info")
+    assert (urlsplit(url).hostname, told["level"]) == ("127.0.0.1", "info")
+    assert told["hint"] == "--host 0.0.0.0 opens it to the network"
 
 
 def test_open_to_the_network_without_tls_it_says_so(shell: Shell) -> None:
     with running(shell, "--port", "0", "--host", "0.0.0.0") as (process, _):
-        assert event(
-            process, "open to the network without TLS; give --tls-cert, or put a proxy in front"
-        )
+        told = event(process, "open to the network without TLS")
+
+    assert told["level"] == "warning"
+    assert told["hint"] == "give --tls-cert, or put a proxy in front"
+
+
+def test_people_read_the_hint_behind_the_event(shell: Shell) -> None:
+    with shell.start("relay", "--port", "0") as process:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if "this machine" in line)
+
+    assert line.endswith("for this machine only: --host 0.0.0.0 opens it to the network\n")
+
+
+def test_it_tells_what_it_serves(shell: Shell) -> None:
+    with running(shell, "--port", "0", "--storage-peers", BOB.peer_id) as (process, _):
+        kept = event(process, "serving")
+    with running(shell, "--port", "0", "--memory", "--envelopes", "legacy") as (process, _):
+        lost = event(process, "serving")
+
+    folder = str(shell.home / "data" / "agora" / "relay")
+    assert kept["version"] == agora.__version__
+    assert (kept["data_dir"], kept["mail"], kept["storage_peers"]) == (folder, "kept", 1)
+    assert (lost["envelopes"], lost["mail"], lost["storage_peers"]) == ("legacy", "in memory", 0)
+
+
+def test_a_variable_that_sets_nothing_is_told(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shell.home / ".env").write_text("AGORA_PROT=1\nOTHER=1\n")
+    monkeypatch.setenv("AGORA_MAX_PEER", "1")
+    monkeypatch.setenv("AGORA_CONFIG", "config.json")
+    with shell.start("relay", "--log-json", "--port", "0") as process:
+        first, second = (event(process, "unknown variable") for _ in range(2))
+
+    assert (first["name"], first["hint"]) == ("AGORA_PROT", "did you mean AGORA_PORT?")
+    assert (second["name"], second["hint"]) == ("AGORA_MAX_PEER", "did you mean AGORA_MAX_PEERS?")
+    assert first["level"] == "warning"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of another process is Linux's to show")
+@pytest.mark.parametrize("most", [256, 4096])
+def test_it_takes_the_open_files_that_its_connections_need(shell: Shell, most: int) -> None:
+    import resource
+
+    arguments = ["relay", "--log-json", "--port", "0", "--max-connections", "1000"]
+    script = f'ulimit -Sn 128; ulimit -Hn {most}; exec "$@"'
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "agora", *arguments]
+    with subprocess.Popen(command, cwd=shell.home, stderr=subprocess.PIPE, text=True) as process:
+        told = event(process, "too few open files" if most == 256 else "listening")
+        event(process, "for this machine only")
+        soft, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        process.terminate()
+        ended(process)
+
+    assert soft == min(most, 1064)
+    if most == 256:
+        assert (told["level"], told["limit"], told["wanted"]) == ("warning", 256, 1064)
 
 
 def test_mail_and_identity_outlive_a_restart_in_the_users_data_directory(shell: Shell) -> None:
@@ -234,7 +291,7 @@ def test_a_certificate_needs_its_key(shell: Shell) -> None:
         (["--host", "no-such-host.invalid"], "no address is called 'no-such-host.invalid'"),
         (["--host", "bad..host"], "no address is called 'bad..host'"),
         (["--tls-cert", "no.pem", "--tls-key", "no.pem"], "cannot use certificate no.pem"),
-        (["--data-dir", "config.json"], "config.json"),
+        (["--data-dir", "config.json"], "cannot use the relay's key in config.json: "),
     ],
 )
 def test_what_cannot_start_says_why_on_one_line(

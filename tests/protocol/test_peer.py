@@ -798,3 +798,46 @@ def test_refused_means_a_reason_for_people_and_one_for_programs() -> None:
     assert isinstance(outgoing.refusal, RefusedError)
     assert str(outgoing.refusal) == "no (invalid_envelope)"
     assert outgoing.refusal.envelope_id == outgoing.envelope.id
+
+
+# A relay that does not behave
+
+
+def test_a_relay_that_talks_but_never_answers_is_given_up_in_the_end() -> None:
+    outgoing = to_bob()
+    side = Side(outgoing, timing=Timing(answer=10.0))
+    side.writes()
+
+    for second in range(1, 60):
+        side.hears('{"type":"something_new"}', now=float(second))
+        assert side.session.tick(now=float(second)) == []
+
+    assert any(isinstance(event, Lost) for event in side.session.tick(now=60.0))
+
+
+def test_time_in_which_we_do_not_read_is_not_held_against_the_relay() -> None:
+    side = Side(to_bob(), timing=Timing(answer=10.0))
+    side.writes()
+
+    for minute in range(1, 10):
+        side.session.hear(now=60.0 * minute)
+        assert side.session.tick(now=60.0 * minute + 9.0) == []
+
+
+def test_a_second_registration_is_not_listened_to() -> None:
+    side = Side()
+
+    assert side.hears(encode_registered(ALICE.peer_id, SessionId("s"), [], None)) == []
+    assert list(side.session.peers) == [BOB.peer_id]
+
+
+def test_a_relay_that_asks_for_next_to_no_wait_gets_some_peace() -> None:
+    outgoing = to_bob()
+    side = Side(outgoing)
+    side.writes()
+
+    side.hears_error("rate_limited", outgoing, retry_after=0.001)
+    side.hears(PONG)
+
+    assert side.writes(now=0.04) == []
+    assert len(side.writes(now=0.06)) == 2

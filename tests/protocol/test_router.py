@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from agora.canonical import parse_json
 from agora.codes import CloseCode
 from agora.envelope import EVERYONE, open_envelope
 from agora.frames import Delivery, ErrorAnswer, ListedPeer, PeerOffline, PeerOnline
@@ -701,6 +702,47 @@ def test_mail_that_grew_too_old_is_removed() -> None:
     talk.pass_time(700.0)
 
     assert talk.mailbox.count(CAROL)[0] == 1
+
+
+# What costs more than it shows
+
+
+def test_an_envelope_that_grows_in_canonical_form_is_held_to_the_bound_on_frames() -> None:
+    talk = Conversation(max_frame_bytes=2048)
+    alice, bob = talk.meet("alice", "bob")
+    numbers = parse_json("[" + "9e20," * 100 + "0]")
+
+    letter = alice.sends(bob, numbers)
+    [answer] = alice.answers()
+
+    assert isinstance(answer, ErrorAnswer)
+    assert (answer.code, answer.envelope_id) == ("too_large", letter.id)
+    assert bob.hears() == []
+
+
+def test_one_key_has_no_more_sessions_than_its_share() -> None:
+    talk = Conversation(max_sessions=2)
+    talk.meet("bob", "bob")
+
+    third = talk.join("bob")
+
+    assert [answer.code for answer in third.answers() if isinstance(answer, ErrorAnswer)] == [
+        "at_capacity"
+    ]
+    assert third.close_code is CloseCode.TRY_AGAIN_LATER
+
+
+def test_asking_for_all_peers_costs_as_much_as_telling_them_all() -> None:
+    talk = Conversation(rate_limit_max_messages=10, broadcast_cost=10)
+    alice, bob = talk.meet("alice", "bob")
+
+    alice.sends(keys_of("relay").peer_id, {}, type="peer_list_request")
+    alice.answers()
+    alice.sends(bob, "one more")
+    [answer] = alice.answers()
+
+    assert isinstance(answer, ErrorAnswer)
+    assert answer.code == "rate_limited"
 
 
 # Slow readers

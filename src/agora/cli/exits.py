@@ -22,7 +22,15 @@ from agora.errors import (
     TryAgainError,
 )
 
-__all__ = ["EXIT_CODES", "CannotStartError", "Exit", "NotTakenError", "exit_code"]
+__all__ = [
+    "EXIT_CODES",
+    "CannotStartError",
+    "Exit",
+    "NoIdentityError",
+    "NotTakenError",
+    "StoppedError",
+    "exit_code",
+]
 
 
 class NotTakenError(TryAgainError):
@@ -42,6 +50,18 @@ class CannotStartError(AgoraError):
     """The relay cannot listen, or cannot use its files."""
 
     code = "cannot_start"
+
+
+class NoIdentityError(IdentityError):
+    """There is no config file yet; the message says how to make one."""
+
+    code = "no_identity"
+
+
+class StoppedError(AgoraError):
+    """A signal came before it was done."""
+
+    code = "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +99,7 @@ EXIT_CODES: dict[int, Exit] = {
     ),
     9: Exit("a part that is not installed is needed; the message says which", (MissingExtraError,)),
     10: Exit("the relay cannot listen there, or not use its files", (CannotStartError,)),
-    130: Exit("interrupted (Ctrl-C) before it was done", (KeyboardInterrupt,)),
+    130: Exit("interrupted (Ctrl-C) before it was done", (KeyboardInterrupt, StoppedError)),
     141: Exit("nobody reads the output any more, as after `| head`", (BrokenPipeError,)),
 }
 """Every exit code. A second SIGINT or SIGTERM ends a relay by that signal, without a code."""

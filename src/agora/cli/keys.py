@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import base64
-import os
 import textwrap
 from pathlib import Path
-from typing import IO
 
 import click
 
+from agora.cli.content import standard_input
 from agora.cli.options import Asked, common_options
 from agora.errors import IdentityError
-from agora.files import Config, create_config, load_config, read_members, save_config
+from agora.files import (
+    Config,
+    create_config,
+    load_config,
+    mode_for_others,
+    read_members,
+    save_config,
+    write_new,
+)
 from agora.keys import PRIVATE_KEY_PREFIX, KeyPair
 
-__all__ = ["keys"]
+__all__ = ["install", "keys"]
 
 
 @click.group(invoke_without_command=True)
@@ -31,7 +38,7 @@ def keys(context: click.Context) -> None:
 @common_options
 @click.pass_obj
 def show(asked: Asked) -> None:
-    """Print your public key, which is your peer id; as `agora keys` alone does."""
+    """Print your public key, as `agora keys` alone does."""
     _show(asked)
 
 
@@ -83,35 +90,58 @@ def export(asked: Asked, private_key: bool, style: str, file: str | None) -> Non
     if file is None:
         asked.say(text, {f"{kind.lower()}Key": text})
         return
-    _write_new(Path(file), text + "\n")
+    try:
+        write_new(Path(file), f"{text}\n".encode("ascii"))
+    except FileExistsError as error:
+        raise IdentityError(f"{file} is there already") from error
     asked.say(f"wrote {file}", {"status": "exported", "path": file, "publicKey": pair.public_key})
 
 
 @keys.command(name="import")
 @common_options
 @click.option("--replace", is_flag=True, help="in place of another identity, which is lost")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.pass_obj
-def import_(asked: Asked, replace: bool, file: IO[bytes]) -> None:
+def import_(asked: Asked, replace: bool, file: str) -> None:
     """
-    Make the private key in FILE your identity; - reads standard input.
+    Make the private key in FILE your identity.
 
-    It may be hex or PEM, as `agora keys export` writes them. Contacts and all
+    A FILE of - is standard input. The key may be hex or PEM, as `agora keys export` writes them. Contacts and all
     else in your config file stay.
     """
-    pair = _read_pair(file.read())
+    pair = _read_pair(standard_input() if file == "-" else _read_key(asked, Path(file)))
     path = asked.path
-    members = read_members(path)
-    if members is None:
-        create_config(path, Config(pair))
-    elif "identity" not in members or replace:
-        save_config(path, Config(pair, members))
-    elif load_config(path).identity.public_key != pair.public_key:
-        raise IdentityError(f"{path} holds another identity; --replace overwrites it for good")
+    install(path, pair, replace=replace)
     asked.say(
         pair.public_key,
         {"status": "imported", "publicKey": pair.public_key, "configPath": str(path)},
     )
+
+
+def install(path: Path, pair: KeyPair, *, replace: bool) -> None:
+    """
+    Make *pair* the identity of the config file at *path*.
+
+    Raises:
+        IdentityError: It has another one, and nobody said *replace*.
+    """
+    members = read_members(path)
+    if members is None:
+        if create_config(path, Config(pair)):
+            return
+        members = read_members(path) or {}  # made by another process in this very moment
+    if "identity" not in members or replace:
+        save_config(path, Config(pair, members))
+    elif load_config(path).identity.public_key != pair.public_key:
+        raise IdentityError(f"{path} holds another identity; --replace overwrites it for good")
+
+
+def _read_key(asked: Asked, path: Path) -> bytes:
+    with open(path, "rb") as file:
+        mode = mode_for_others(file.fileno())
+        if mode is not None:
+            asked.remark(f"{path}: others can use it (mode {mode:04o}): the key may be known")
+        return file.read()
 
 
 def _show(asked: Asked) -> None:
@@ -134,22 +164,13 @@ def _read_pair(content: bytes) -> KeyPair:
         if text.startswith(_PEM_BEGIN):
             text = base64.b64decode("".join(text.splitlines()[1:-1])).hex()
         if not text.startswith(PRIVATE_KEY_PREFIX):
-            raise IdentityError("not an Ed25519 private key, neither in hex nor in PEM")
+            raise IdentityError("of another kind than Ed25519")
         return KeyPair.from_seed(bytes.fromhex(text.removeprefix(PRIVATE_KEY_PREFIX)))
-    except IdentityError:
-        raise
-    except ValueError as error:  # not ASCII, base64 or hex
-        raise IdentityError("not a private key, neither in hex nor in PEM") from error
+    except ValueError as error:  # not ASCII, base64 or hex; too long or too short
+        raise IdentityError(
+            "not an Ed25519 private key, which has 96 hex digits, or PEM; "
+            f"this has {len(content.strip())} characters"
+        ) from error
 
 
 _PEM_BEGIN = "-----BEGIN PRIVATE KEY-----"
-
-
-def _write_new(path: Path, text: str) -> None:
-    """Write a file that only its owner can read; one that is there stays as it is."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise IdentityError(f"{path} is there already") from error
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(text)

@@ -6,6 +6,8 @@ The options may stand before or behind the command's name; what stands last coun
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +16,21 @@ from typing import Any, TypeVar
 import click
 
 from agora.canonical import Json
-from agora.cli.exits import EXIT_CODES, exit_code
+from agora.cli.exits import EXIT_CODES, NoIdentityError, exit_code
 from agora.cli.output import Members, error_members, json_line
 from agora.client import Client
-from agora.files import Config, config_path, load_config
+from agora.errors import AgoraError
+from agora.files import Config, config_path, load_config, read_members
 from agora.text import printable_line
 
-__all__ = ["DEFAULT_RELAY_URL", "Asked", "common_options", "relay_options", "seconds"]
+__all__ = [
+    "DEFAULT_RELAY_URL",
+    "Asked",
+    "common_options",
+    "payload_option",
+    "relay_options",
+    "seconds",
+]
 
 DEFAULT_RELAY_URL = "ws://localhost:9470"
 
@@ -43,8 +53,18 @@ class Asked:
         return Path(self.config).expanduser() if self.config else config_path(self.profile)
 
     def load(self) -> Config:
-        """Return what the config file says."""
+        """Return what the config file says; where there is none, say how to make this very one."""
+        if read_members(self.path) is None:
+            raise NoIdentityError(
+                f"Config file not found at {self.path}. Run '{self._init}' first."
+            )
         return load_config(self.path)
+
+    @property
+    def _init(self) -> str:
+        if self.config:
+            return f"agora --config {shlex.quote(self.config)} init"
+        return f"agora --profile {self.profile} init" if self.profile else "agora init"
 
     def relay_url(self, config: Config) -> str:
         """Return the relay to use: the one asked for, else that of *config*, else the default."""
@@ -63,6 +83,8 @@ class Asked:
 
     def say(self, text: str, members: Members) -> None:
         """Write one thing to standard output: *text* for people, or *members* for programs."""
+        if sys.stdout is None:  # closed by who started us; click would drop it without a word
+            raise AgoraError("standard output is closed")
         click.echo(json_line(members) if self.as_json else text)
 
     def remark(self, text: str) -> None:
@@ -115,6 +137,15 @@ def relay_options(command: _Command) -> _Command:
             help="further certificate authorities (PEM) to trust for wss://",
         ),
     )
+
+
+def payload_option(command: _Command) -> _Command:
+    """Decorate a command with the option for what to send that is no plain text."""
+    return click.option(
+        *("--payload", "payload"),
+        metavar="JSON",
+        help="send this JSON value instead; - reads it from standard input",
+    )(command)
 
 
 def seconds(text: str) -> float:

@@ -28,6 +28,7 @@ __all__ = [
     "json_line",
     "message_lines",
     "message_members",
+    "message_text",
     "peer_members",
     "styled_peer",
 ]
@@ -82,14 +83,25 @@ def peer_members(
 # Messages
 
 
-def message_lines(message: Message, contacts: Directory) -> str:
+def message_lines(message: Message, contacts: Directory, *, show_id: bool = False) -> str:
     """Return a message for people: time, sender, its type unless it is the usual one, the text."""
     sender = styled_peer(message.sender, message.name, contacts)
     kind = "" if message.type == "publish" else f" {_dim(printable_line(message.type))}"
     to_all = " " + _dim("to all") if "*" in message.to else ""
-    text = compact_known_inline(printable(message.text), contacts)
+    shown_id = f" {_dim(message.id)}" if show_id else ""
     # Further lines are set in, so that no text can look like a line of ours.
-    return f"{_now()} {sender}{kind}{to_all}: " + text.replace("\n", "\n    ")
+    text = message_text(message, contacts).replace("\n", "\n    ")
+    return f"{_now()} {sender}{kind}{to_all}{shown_id}: {text}"
+
+
+def message_text(message: Message, contacts: Directory) -> str:
+    """Return what a message says, for people: its text, and as JSON what else is in its payload."""
+    text = compact_known_inline(printable(message.text), contacts)
+    payload = message.payload
+    if not isinstance(payload, dict) or not isinstance(payload.get("text"), str):
+        return text  # which is all of the payload
+    rest = {name: value for name, value in payload.items() if name != "text"}
+    return f"{text} {_dim(printable_line(json_text(rest)))}" if rest else text
 
 
 def message_members(message: Message, contacts: Directory) -> Members:

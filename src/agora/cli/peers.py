@@ -6,13 +6,15 @@ import asyncio
 
 import click
 
+from agora.cli.content import addressee
 from agora.cli.options import Asked, common_options, relay_options
 from agora.cli.output import Members, peer_members, styled_peer
 from agora.errors import AgoraError, ConfigurationError
 from agora.files import Config, save_config
 from agora.frames import ListedPeer
 from agora.keys import PeerId, is_peer_id
-from agora.references import Contact, resolve, shorten
+from agora.references import Contact, resolve, resolve_display_name, shorten
+from agora.text import printable_line
 
 __all__ = ["peers"]
 
@@ -21,8 +23,9 @@ __all__ = ["peers"]
 @common_options
 @relay_options
 @click.option("--offline", is_flag=True, help="do not ask the relay: contacts alone")
+@click.option("--long", is_flag=True, help="the full ids too")
 @click.pass_context
-def peers(context: click.Context, offline: bool) -> None:
+def peers(context: click.Context, offline: bool, long: bool) -> None:
     """
     List your contacts, and who is online at the relay.
 
@@ -30,17 +33,18 @@ def peers(context: click.Context, offline: bool) -> None:
     A contact with a mailbox at the relay counts as online there while it is away.
     """
     if context.invoked_subcommand is None:
-        _list(context.ensure_object(Asked), offline)
+        _list(context.ensure_object(Asked), offline, long)
 
 
 @peers.command(name="list")
 @common_options
 @relay_options
 @click.option("--offline", is_flag=True, help="do not ask the relay: contacts alone")
+@click.option("--long", is_flag=True, help="the full ids too")
 @click.pass_obj
-def list_peers(asked: Asked, offline: bool) -> None:
+def list_peers(asked: Asked, offline: bool, long: bool) -> None:
     """Do as `agora peers` alone does."""
-    _list(asked, offline)
+    _list(asked, offline, long)
 
 
 @peers.command()
@@ -51,14 +55,20 @@ def list_peers(asked: Asked, offline: bool) -> None:
 def add(asked: Asked, name: str, peer: str) -> None:
     """Call the peer with the full id PEER by NAME from now on."""
     if not is_peer_id(peer):
-        raise click.BadParameter("give the full id: 88 hex digits", param_hint="'PEER'")
+        raise click.BadParameter(
+            "give the full id, 88 hex digits (`agora whoami` prints it)", param_hint="'PEER'"
+        )
     config = asked.load()
     contact = Contact(peer, name)
     _refuse_second_owner(contact, config)
     save_config(asked.path, config.with_contact(contact))
+    before = resolve_display_name(peer, config.contacts)
+    is_renamed = before is not None and before != name
+    done = f"renamed {printable_line(before or '')} to" if is_renamed else "added"
+    status = "renamed" if is_renamed else "added"
     asked.say(
-        f"added {styled_peer(peer, None, [contact])}",
-        {"status": "added", "name": name, "publicKey": peer},
+        f"{done} {styled_peer(peer, None, [contact])}",
+        {"status": status, "name": name, "publicKey": peer},
     )
 
 
@@ -69,7 +79,7 @@ def add(asked: Asked, name: str, peer: str) -> None:
 def remove(asked: Asked, reference: str) -> None:
     """Forget a contact, meant by name, short reference or full id."""
     config = asked.load()
-    key = PeerId(resolve(reference, config.contacts))
+    key = PeerId(resolve(addressee(reference, config.contacts), config.contacts))
     save_config(asked.path, config.without_contact(key))
     asked.say(
         f"removed {styled_peer(key, None, config.contacts)}",
@@ -86,7 +96,7 @@ def _refuse_second_owner(contact: Contact, config: Config) -> None:
             )
 
 
-def _list(asked: Asked, offline: bool) -> None:
+def _list(asked: Asked, offline: bool, long: bool) -> None:
     config = asked.load()
     online: dict[PeerId, ListedPeer] | None = None
     failure: AgoraError | None = None
@@ -95,7 +105,7 @@ def _list(asked: Asked, offline: bool) -> None:
             online = asyncio.run(_ask_relay(asked, config))
         except AgoraError as error:
             failure = error
-    _show(asked, config, online)
+    _show(asked, config, online, long)
     if failure:  # behind the contacts, which are known all the same
         raise failure
 
@@ -105,7 +115,9 @@ async def _ask_relay(asked: Asked, config: Config) -> dict[PeerId, ListedPeer]:
         return client.peers
 
 
-def _show(asked: Asked, config: Config, online: dict[PeerId, ListedPeer] | None) -> None:
+def _show(
+    asked: Asked, config: Config, online: dict[PeerId, ListedPeer] | None, long: bool
+) -> None:
     known = [contact.public_key for contact in config.contacts]
     for peer in filter(is_peer_id, dict.fromkeys([*known, *(online or {})])):
         listed = (online or {}).get(peer)
@@ -113,7 +125,8 @@ def _show(asked: Asked, config: Config, online: dict[PeerId, ListedPeer] | None)
         is_online = None if online is None else peer in online
         shown = styled_peer(peer, claimed, config.contacts)
         members: Members = peer_members(peer, claimed, config.contacts)
-        asked.say(f"{peer}  {_presence(is_online)} {shown}", members | {"online": is_online})
+        line = f"{_presence(is_online)} {shown}" + (f"  {peer}" if long else "")
+        asked.say(line, members | {"online": is_online})
 
 
 def _presence(is_online: bool | None) -> str:

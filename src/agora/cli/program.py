@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import click
 
 import agora
-from agora.cli.exits import exit_code
+from agora.cli.exits import StoppedError, exit_code
 from agora.cli.options import Asked, common_options
 from agora.errors import AgoraError
 
@@ -28,6 +29,7 @@ _COMMANDS = {
     "init": "agora.cli.identity:init",
     "whoami": "agora.cli.identity:whoami",
     "send": "agora.cli.send:send",
+    "request": "agora.cli.request:request",
     "listen": "agora.cli.listen:listen",
     "peers": "agora.cli.peers:peers",
     "keys": "agora.cli.keys:keys",
@@ -48,6 +50,24 @@ class _Program(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options before the command; one that belongs behind it is told so."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name not in _BEHIND:
+                raise
+            advice = f"it goes after the command: agora send {error.option_name} …"
+            ctx.fail(f"{error.message} Or rather, {advice}")
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for a slip of the fingers say which one was probably meant."""
+        if args[0] not in _COMMANDS and (near := get_close_matches(args[0], _COMMANDS)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what it raises on purpose becomes a line and an exit code."""
         asked = ctx.ensure_object(Asked)
@@ -60,12 +80,19 @@ class _Program(click.Group):
             asked.fail(error)
             ctx.exit(exit_code(error))
         except KeyboardInterrupt as interrupt:
+            asked.fail(StoppedError("interrupted"))
             ctx.exit(exit_code(interrupt))
+
+
+_BEHIND = ("--relay", "--ca-file")
+"""Options of the commands that talk to a relay, and of no other."""
 
 
 @click.group(
     cls=_Program,
-    epilog="Exit codes and every option: docs/reference/cli.md",
+    epilog="Options: agora COMMAND --help. Exit codes: 0 done · 2 wrong arguments · "
+    "3 no usable key · 4 no such peer · 5 refused · 6 no relay · 7 no answer in time · 8 not taken for now · "
+    "9 a part is not installed · 10 the relay cannot listen · 130 interrupted · 1 all else",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(agora.__version__, "-V", "--version", prog_name="agora")

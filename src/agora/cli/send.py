@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import dataclass
 
 import click
 
-from agora.canonical import Json, parse_json
-from agora.cli.exits import NotTakenError
-from agora.cli.options import Asked, common_options, relay_options, seconds
+from agora.canonical import Json
+from agora.cli.content import addressee, envelope_id, message_type, read_content
+from agora.cli.exits import NotTakenError, StoppedError
+from agora.cli.options import Asked, common_options, payload_option, relay_options, seconds
 from agora.cli.output import styled_peer
-from agora.client import Client, Receipt, Status
+from agora.cli.signals import unless_stopped
+from agora.client import Client, ClientEvent, ConnectionState, Receipt, StateChanged, Status
 from agora.codes import ErrorCode
 from agora.envelope import EVERYONE
-from agora.errors import AgoraError, CanonicalJSONError, InputError, NoAnswerError
+from agora.errors import AgoraError, NoAnswerError
 from agora.keys import PeerId, is_peer_id
-from agora.references import Directory, expand_inline, short_key
+from agora.references import short_key
+from agora.text import printable_line
 
-__all__ = ["send"]
+__all__ = ["send", "why_not"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +44,22 @@ class _Letter:
 @click.command(
     epilog="Exit codes: 0 taken · 2 wrong arguments · 4 no such peer · 5 refused · 6 no relay · "
     "7 no answer in time · 8 not taken for now, such as unknown_recipient · "
-    "all of them: docs/reference/cli.md"
+    "130 interrupted before it was taken"
 )
 @common_options
 @relay_options
 @click.argument("peer")
 @click.argument("text", nargs=-1)
+@payload_option
 @click.option(
-    *("--payload", "payload"),
-    metavar="JSON",
-    help="send this JSON value instead; - reads it from standard input",
+    *("--type", "kind"), metavar="TYPE", type=message_type, default="publish", show_default=True
 )
-@click.option("--type", "kind", metavar="TYPE", default="publish", show_default=True)
-@click.option("--in-reply-to", metavar="ID", help="id of the message that this one answers")
+@click.option(
+    *("--in-reply-to", "in_reply_to"),
+    metavar="ID",
+    type=envelope_id,
+    help="id of the message that this one answers",
+)
 @click.option("--wait", is_flag=True, help="wait for the relay, and for the peer, to come")
 @click.option(
     *("--timeout", "timeout"),
@@ -74,7 +79,7 @@ def send(
     timeout: float | None,
 ) -> None:
     """
-    Send TEXT to PEER, and exit with 0 only when the relay has taken it.
+    Send a message; exit code 0 says that the relay took it.
 
     PEER is a contact's name, a peer id, a short reference such as @125531b8,
     or '*' for everyone who is online. TEXT goes as {"text": TEXT}, and - reads
@@ -84,10 +89,16 @@ def send(
     if peer == EVERYONE and in_reply_to is not None:
         raise click.UsageError("an answer goes to one peer: --in-reply-to does not go with '*'")
     config = asked.load()
-    letter = _Letter(peer, _content(text, payload, config.contacts), kind, in_reply_to)
+    content = read_content(text, payload, config.contacts)
+    letter = _Letter(addressee(peer, config.contacts), content, kind, in_reply_to)
     timeout = 10.0 if timeout is None and not wait else timeout
     client = asked.client(config, reconnect=wait, connect_timeout=timeout)
-    receipt = asyncio.run(_send(client, letter, wait=wait, timeout=timeout))
+    waiting = _Waiting(asked, client, letter) if wait else None
+    receipt = asyncio.run(unless_stopped(_send(client, letter, waiting, timeout)))
+    if receipt is None:
+        raise StoppedError("interrupted; the relay had not taken it")
+    if receipt.to == client.peer_id:
+        asked.remark(_TO_ONESELF)
     to = EVERYONE if peer == EVERYONE else receipt.to
     shown = "everyone" if to == EVERYONE else styled_peer(PeerId(to), None, config.contacts)
     asked.say(
@@ -95,28 +106,41 @@ def send(
     )
 
 
-def _content(text: tuple[str, ...], payload: str | None, contacts: Directory) -> Json:
-    if bool(text) is (payload is not None):
-        raise click.UsageError("say what to send: either TEXT or --payload JSON")
-    if payload is None:
-        words = _standard_input() if text == ("-",) else " ".join(text)
-        return {"text": expand_inline(words, contacts)}
-    try:
-        return parse_json(_standard_input() if payload == "-" else payload)
-    except CanonicalJSONError as error:
-        raise click.BadParameter(f"not JSON: {error}", param_hint="'--payload'") from error
+_TO_ONESELF = (
+    "that is your own id: this command was there to take it, and has not kept it; "
+    "agora listen, or a mailbox, of yours has it too"
+)
 
 
-def _standard_input() -> str:
-    """Read to the end; the line break that ends the last line is not part of the text."""
-    content = sys.stdin.buffer.read()
-    try:
-        return content.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        raise InputError(f"standard input is no UTF-8 text: {error}") from error
+class _Waiting:
+    """Tells a person what ``--wait`` waits for: each thing once."""
+
+    def __init__(self, asked: Asked, client: Client, letter: _Letter) -> None:
+        self._asked = asked
+        self._client = client
+        self._letter = letter
+        self._told: set[str] = set()
+        client.listen(self._hear)
+
+    def tell(self, what: str) -> None:
+        """Say that we wait, and why."""
+        if what not in self._told:
+            self._told.add(what)
+            self._asked.remark(f"{what}; waiting, Ctrl-C gives up")
+
+    def tell_why(self, receipt: Receipt) -> None:
+        """Say what keeps the message, if anything does."""
+        if receipt.why is not None:
+            self.tell(_reason(receipt.why, self._letter.peer)[0])
+
+    def _hear(self, event: ClientEvent) -> None:
+        if isinstance(event, StateChanged) and event.state is ConnectionState.CONNECTING:
+            self.tell(f"no relay at {printable_line(self._client.url)}")
 
 
-async def _send(client: Client, letter: _Letter, *, wait: bool, timeout: float | None) -> Receipt:
+async def _send(
+    client: Client, letter: _Letter, waiting: _Waiting | None, timeout: float | None
+) -> Receipt:
     """
     Send the letter, and return its receipt when the relay has taken it.
 
@@ -129,13 +153,15 @@ async def _send(client: Client, letter: _Letter, *, wait: bool, timeout: float |
         try:
             async with asyncio.timeout_at(deadline) as limit:
                 receipt = await letter.post(client)
-                if wait or receipt.why in _SOON:
+                if waiting:
+                    waiting.tell_why(receipt)
+                if waiting or receipt.why in _SOON:
                     await receipt.settled()
         except TimeoutError:
             if not limit.expired():
                 raise
     if receipt is None or receipt.status is not Status.SENT:
-        raise _why_not(client, letter, receipt)
+        raise why_not(client, letter.peer, receipt)
     return receipt
 
 
@@ -143,21 +169,30 @@ _SOON = (None, ErrorCode.RATE_LIMITED)
 """What keeps a message waiting for seconds; the rest may take as long as the peer is away."""
 
 
-def _why_not(client: Client, letter: _Letter, receipt: Receipt | None) -> AgoraError:
+def why_not(client: Client, peer: str, receipt: Receipt | None) -> AgoraError:
+    """Return what kept a message to *peer* from being taken."""
     if client.error is not None:
         return client.error
     if receipt is not None and receipt.outgoing.refusal is not None:
         return receipt.outgoing.refusal
     if receipt is not None and receipt.why is not None:
-        reason = _REASONS.get(receipt.why, "the relay could not take it")
-        peer = short_key(letter.peer) if is_peer_id(letter.peer) else letter.peer
-        return NotTakenError(receipt.why, reason.format(peer))
+        return NotTakenError(receipt.why, ": ".join(_reason(receipt.why, peer)))
     return NoAnswerError("the relay did not say in time whether it took the message")
 
 
-_REASONS: dict[str, str] = {
-    ErrorCode.UNKNOWN_RECIPIENT: "{} is not there, and has no mailbox at the relay: "
-    "try again later, or with --wait",
-    ErrorCode.MAILBOX_FULL: "the mailbox of {} is full: try again when its owner has been there",
-    ErrorCode.RATE_LIMITED: "the relay limits how often you may send: try again later",
+def _reason(code: str, peer: str) -> tuple[str, str]:
+    """Return what keeps a message to *peer*, and what its sender may do."""
+    what, advice = _REASONS.get(code, ("the relay could not take it", _LATER))
+    return what.format(short_key(peer) if is_peer_id(peer) else peer), advice
+
+
+_LATER = "try again later, or with --wait"
+
+_REASONS: dict[str, tuple[str, str]] = {
+    ErrorCode.UNKNOWN_RECIPIENT: ("{} is not there, and has no mailbox at the relay", _LATER),
+    ErrorCode.MAILBOX_FULL: (
+        "the mailbox of {} is full",
+        "try again when its owner has been there",
+    ),
+    ErrorCode.RATE_LIMITED: ("the relay limits how often you may send", _LATER),
 }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import Field
+from importlib import import_module
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -11,7 +14,7 @@ import click
 from agora.errors import ConfigurationError
 from agora.relay.config import SETTINGS, environment_names, read_setting
 
-__all__ = ["flags_of", "given_settings", "setting_options", "shown_default"]
+__all__ = ["default_data_dir", "flags_of", "given_settings", "setting_options", "shown_default"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -64,6 +67,25 @@ def shown_default(declared: Field[Any]) -> str:
     return f"{default} {declared.metadata['unit']}".strip()
 
 
+def default_data_dir() -> Path:
+    """
+    Return where the relay of this user keeps its mail.
+
+    Raises:
+        ModuleNotFoundError: What knows that comes with an extra that is not installed.
+    """
+    folder: Path = import_module("platformdirs").user_data_path("agora", appauthor=False)
+    return folder / "relay"
+
+
+def _default_here(declared: Field[Any]) -> str:
+    """Return the default of a setting on this machine, as far as that can be known."""
+    if declared.name == "data_dir":
+        with suppress(ModuleNotFoundError):
+            return str(default_data_dir())
+    return shown_default(declared)
+
+
 def _reader(declared: Field[Any]) -> Callable[[str], Any]:
     """Return how click reads a flag: what cannot be is a usage error, which names the flag."""
 
@@ -86,7 +108,7 @@ def _option(declared: Field[Any]) -> Callable[[_Command], _Command]:
     return click.option(
         *flags_of(declared),
         declared.name,
-        help=f"{declared.metadata['help']}  [default: {shown_default(declared)}; {names}]",
+        help=f"{declared.metadata['help']}  [default: {_default_here(declared)}; {names}]",
         **kind,
     )
 

@@ -7,9 +7,11 @@ import signal
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["stop_signals", "until_first"]
+__all__ = ["stop_signals", "unless_stopped", "until_first"]
+
+_Result = TypeVar("_Result")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -51,3 +53,15 @@ async def until_first(*works: Coroutine[Any, Any, object]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()
+
+
+async def unless_stopped(work: Coroutine[Any, Any, _Result]) -> _Result | None:
+    """Return what *work* does; None if SIGINT or SIGTERM came before, and cancelled it."""
+    results: list[_Result] = []
+
+    async def keep_result() -> None:
+        results.append(await work)
+
+    with stop_signals() as stop:
+        await until_first(stop.wait(), keep_result())
+    return results[0] if results else None

@@ -78,6 +78,7 @@ class Client:
         outbox_max_bytes: The same in bytes.
         inbox_max_messages: Messages that may wait to be read; then the socket is not
             read either, until there is room.
+        inbox_max_bytes: The same in bytes.
         max_frame_bytes: Largest envelope to send; the default of relays.
         connect_timeout: Seconds that :meth:`connect` waits for the first registration;
             0 does not wait, None waits for ever.
@@ -100,6 +101,7 @@ class Client:
         outbox_max_messages: int = 1_000,
         outbox_max_bytes: int = 16 * 1024 * 1024,
         inbox_max_messages: int = 10_000,
+        inbox_max_bytes: int = 16 * 1024 * 1024,
         max_frame_bytes: int = 262_144,
         connect_timeout: float | None = 10.0,
         reconnect: bool = True,
@@ -119,7 +121,7 @@ class Client:
         self._timing = timing or core.Timing()
         self._outbox = Outbox(max_messages=outbox_max_messages, max_bytes=outbox_max_bytes)
         self._seen = core.SeenIds(max_ids=_SEEN_IDS)
-        self._inbox: Inbox[Message] = Inbox(inbox_max_messages)
+        self._inbox: Inbox[Message] = Inbox(inbox_max_messages, max_size=inbox_max_bytes)
         self._receipts: dict[Outgoing, Receipt] = {}
         self._requests: dict[Outgoing, asyncio.Future[Message]] = {}
         self._handlers: dict[str | None, Handler] = {}
@@ -556,7 +558,7 @@ class Client:
             if is_answer and message.sender == outgoing.to and not reply.done():
                 reply.set_result(message)
                 return
-        self._inbox.put_nowait(message)
+        self._inbox.put_nowait(message, size=len(message.envelope.canonical))
 
     def _update(self, outgoing: Outgoing) -> None:
         receipt = self._receipts.get(outgoing)

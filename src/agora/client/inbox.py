@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -17,11 +18,14 @@ class Inbox(Generic[_Item]):
 
     Args:
         bound: Items after which :meth:`wait_room` waits.
+        max_size: The same for their sizes together, in whatever :meth:`put_nowait` is told.
     """
 
-    def __init__(self, bound: int) -> None:
+    def __init__(self, bound: int, *, max_size: float = math.inf) -> None:
         self._bound = bound
-        self._items: deque[_Item] = deque()
+        self._max_size = max_size
+        self._size = 0
+        self._items: deque[tuple[_Item, int]] = deque()
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -34,11 +38,12 @@ class Inbox(Generic[_Item]):
     @property
     def is_full(self) -> bool:
         """Whether the bound is reached."""
-        return len(self._items) >= self._bound
+        return len(self._items) >= self._bound or self._size >= self._max_size
 
-    def put_nowait(self, item: _Item) -> None:
+    def put_nowait(self, item: _Item, *, size: int = 0) -> None:
         """Add an item, also beyond the bound: what has come is never dropped."""
-        self._items.append(item)
+        self._items.append((item, size))
+        self._size += size
         self._changed.set()
         if self.is_full:
             self._room.clear()
@@ -60,7 +65,8 @@ class Inbox(Generic[_Item]):
                 raise self._error or StopAsyncIteration
             self._changed.clear()
             await self._changed.wait()
-        item = self._items.popleft()
+        item, size = self._items.popleft()
+        self._size -= size
         if not self.is_full:
             self._room.set()
         if self._items or self._is_closed:

@@ -100,13 +100,13 @@ def check_room(mail: Mail, messages: int, size: int, max_messages: int, max_byte
         )
 
 
-def cut_page(behind: list[Mail], *, max_messages: int, max_bytes: int) -> Page:
-    """Return as much of *behind* as fits, but at least its first message."""
+def cut_page(behind: Iterable[Mail], *, max_messages: int, max_bytes: int) -> Page:
+    """Take as much of *behind* as fits, but at least its first message; look at one more."""
     taken: list[Mail] = []
     size = 0
-    for mail in behind[:max_messages]:
+    for mail in behind:
         size += mail.size
-        if taken and size > max_bytes:
-            break
+        if len(taken) == max_messages or (taken and size > max_bytes):
+            return Page(tuple(taken), is_last=False)
         taken.append(mail)
-    return Page(tuple(taken), is_last=len(taken) == len(behind))
+    return Page(tuple(taken), is_last=True)

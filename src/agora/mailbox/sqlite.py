@@ -106,7 +106,8 @@ class SqliteMailbox:
             "WHERE recipient = ? AND position > ? ORDER BY position LIMIT ?",
             (recipient, after, max_messages + 1),  # one more, to know whether this is the last page
         )
-        behind = [Mail(row[0], PeerId(row[1]), *row[2:]) for row in rows]
+        # Not a list: rows are read as far as they fit, and no further.
+        behind = (Mail(row[0], PeerId(row[1]), *row[2:]) for row in rows)
         return cut_page(behind, max_messages=max_messages, max_bytes=max_bytes)
 
     def remove(self, recipient: str, positions: Iterable[int]) -> None:

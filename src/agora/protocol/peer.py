@@ -274,8 +274,12 @@ class PeerSession:
     def _dead_at(self) -> float:
         """Return when the link counts as dead: no answer to a ping, or no way to write one."""
         ping_at = self._heard + self._timing.ping_interval
-        asked_at = max(self._asked[0].at, self._heard) if self._asked else ping_at
-        return max(asked_at, self._paused_until) + self._timing.answer
+        if not self._asked:
+            return max(ping_at, self._paused_until) + self._timing.answer
+        asked_at = self._asked[0].at
+        # Who talks but never answers is dead too, only slower to be found out.
+        patience = min(self._heard - asked_at, _TALKATIVE * self._timing.answer)
+        return max(asked_at + max(0.0, patience), self._paused_until) + self._timing.answer
 
     def _frame(self, outgoing: Outgoing) -> str:
         if outgoing.is_stale:
@@ -325,6 +329,8 @@ class PeerSession:
     def hear(self, *, now: float) -> None:
         """Count the relay as heard: it is we who do not read just now."""
         self._heard = now
+        for asked in self._asked:
+            asked.at = now
 
     def disconnected(self, close_code: int, reason: str) -> list[Event]:
         """The connection is gone; what was in flight waits in the outbox again."""
@@ -341,6 +347,8 @@ class PeerSession:
         return events + self._lose(RefusedError("closed", text), is_final=True)
 
     def _open(self, registered: Registered, now: float) -> list[Event]:
+        if self.state is not PeerState.REGISTERING:
+            return []  # once is enough
         self.state = PeerState.REGISTERED
         self._dialect = Dialect.of(registered)
         events: list[Event] = [Opened(registered.relay)]
@@ -436,7 +444,8 @@ class PeerSession:
         return [Changed(message) for message in waiting]
 
     def _pause(self, retry_after: float | None, now: float) -> None:
-        wait = min(retry_after or self._timing.retry_first, self._timing.retry_cap)
+        asked_for = max(retry_after or self._timing.retry_first, _LEAST_WAIT)
+        wait = min(asked_for, self._timing.retry_cap)
         self._paused_until = max(self._paused_until, now + wait)
 
     def _give_up_largest(self) -> list[Event]:
@@ -467,6 +476,12 @@ class PeerSession:
             if self._dialect.spends_ids and not is_reachable:
                 self._outbox.spoil(outgoing)
 
+
+_LEAST_WAIT = 0.05
+"""Seconds to wait at least when a relay limits us, whatever it says."""
+
+_TALKATIVE = 5
+"""How many times longer an answer may take while the relay says other things."""
 
 BROADCAST_COST = 10
 """How many messages a broadcast counts for in our own rate, as it does at our relay."""

@@ -106,12 +106,17 @@ class Router:
         Open a session for *peer*: it is told whom it can reach, the others that it came.
 
         Raises:
-            Refusal: ``at_capacity`` when *peer* would be one too many.
+            Refusal: ``at_capacity`` when *peer*, or this session of it, would be one too many.
         """
         if peer not in self.presence and len(self.presence) >= self._limits.max_peers:
             raise Refusal(
                 ErrorCode.AT_CAPACITY,
                 f"Relay is at capacity (max {self._limits.max_peers} peers)",
+            )
+        if len(self.presence.sessions_of(peer)) >= self._limits.max_sessions:
+            raise Refusal(
+                ErrorCode.AT_CAPACITY,
+                f"Relay is at capacity (max {self._limits.max_sessions} sessions of one peer)",
             )
         member = self._members[session] = _Member(session, peer)
         is_first = self.presence.join(session, peer, name, now)
@@ -160,11 +165,12 @@ class Router:
             Refusal: With one of the codes of :mod:`agora.codes`.
         """
         sender = self._members[session].peer
-        self._check_rate(sender, now, envelope=envelope, to=to)
-        parcel = admit(envelope, sender=sender, to=to, policy=self._policy)
+        cost = self._limits.broadcast_cost if to == self._relay else 1  # it tells of everyone too
+        self._check_rate(sender, now, envelope=envelope, to=to, cost=cost)
+        parcel = self._admit(envelope, sender, to)
         key = (sender, to, parcel.envelope_id)
         self._check_is_new(key, parcel, to, now)
-        self._spend(sender, now)
+        self._spend(sender, now, cost=cost)
         self.presence.saw(sender, now)
         request = parcel.envelope
         if to == self._relay and request is not None and request.type == "peer_list_request":
@@ -197,7 +203,7 @@ class Router:
         sender = self._members[session].peer
         cost = self._limits.broadcast_cost
         self._check_rate(sender, now, envelope=envelope, cost=cost)
-        parcel = admit(envelope, sender=sender, to=None, policy=self._policy)
+        parcel = self._admit(envelope, sender, None)
         key = (sender, EVERYONE, parcel.envelope_id)
         self._check_is_new(key, parcel, None, now)
         self._spend(sender, now, cost=cost)
@@ -207,6 +213,19 @@ class Router:
         others = self.presence.sessions_of_others(sender)
         note = Note("broadcast", {"id": parcel.envelope_id, "from": sender, "count": len(others)})
         return [Send(others, text), note]
+
+    def _admit(self, envelope: Sealed, sender: PeerId, to: str | None) -> Parcel:
+        parcel = admit(envelope, sender=sender, to=to, policy=self._policy)
+        # In canonical form 9e20 has 21 digits: what came in small may be too large to go out.
+        if len(parcel.text) > self._limits.max_frame_bytes:
+            raise Refusal(
+                ErrorCode.TOO_LARGE,
+                f"envelope of {len(parcel.text)} bytes in canonical form exceeds max_frame_bytes "
+                f"of {self._limits.max_frame_bytes}",
+                envelope_id=envelope.claimed_id,
+                to=to,
+            )
+        return parcel
 
     def undelivered(self, mail: Mail) -> Refusal:
         """Return what the sender is told when no session could take *mail* after all."""

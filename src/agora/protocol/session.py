@@ -176,7 +176,7 @@ class RelaySession:
 
     def _unknown(self, request: Request, now: float) -> list[Action]:
         type_text = request.type_text if isinstance(request, UnknownRequest) else "register"
-        raise Refusal(ErrorCode.INVALID_MESSAGE, _UNKNOWN_TYPE + _shortened(type_text))
+        raise Refusal(ErrorCode.INVALID_MESSAGE, _UNKNOWN_TYPE + type_text)
 
     def _not_registered(self, request: Request, now: float) -> list[Action]:
         envelope_id, to = _claims(request)
@@ -249,15 +249,6 @@ def _claims(request: Request) -> tuple[str | None, str | None]:
     if isinstance(request, Broadcast):
         return request.envelope.claimed_id, None
     return None, None
-
-
-def _shortened(text: str) -> str:
-    # An error frame must not become a way to have large texts sent about.
-    return text if len(text) <= _MAX_ECHO else text[:_MAX_ECHO] + "…"
-
-
-_MAX_ECHO = 200
-"""Characters of a client's own words that an error repeats."""
 
 
 _Handler = Callable[[RelaySession, Any, float], list[Action]]

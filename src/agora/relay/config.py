@@ -9,8 +9,9 @@ it has them (``AGORA_PORT``, ``AGORA_RATE_LIMIT_ENABLED`` …).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "environment_names",
     "from_environment",
     "read_setting",
+    "unknown_names",
 ]
 
 
@@ -166,6 +168,26 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         except ConfigurationError as error:
             raise ConfigurationError(f"{name}: {error}") from error
     return found
+
+
+def unknown_names(names: Iterable[str]) -> dict[str, str | None]:
+    """
+    Return which of *names* look like variables of ours and are none, each with what was meant.
+
+    >>> unknown_names(["AGORA_PROT", "AGORA_PORT", "PATH"])
+    {'AGORA_PROT': 'AGORA_PORT'}
+    """
+    ours = [name for declared in SETTINGS.values() for name in environment_names(declared)]
+    unknown = [name for name in names if name.startswith("AGORA_")]
+    return {
+        name: next(iter(get_close_matches(name, ours, n=1)), None)
+        for name in unknown
+        if name not in ours and name not in _OF_CLIENTS
+    }
+
+
+_OF_CLIENTS = {"AGORA_CONFIG", "AGORA_CONFIG_DIR", "AGORA_RELAY_URL"}
+"""Variables of the other commands."""
 
 
 def read_setting(declared: Field[Any], text: str) -> Any:

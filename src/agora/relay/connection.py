@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 
@@ -123,7 +124,9 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def send(self, text: str) -> None:
         """Write a text message, if the connection is still open."""
-        self._write(lambda: self._protocol.send_text(text.encode()))
+        self._flush()  # a pong that is due goes first
+        if self._protocol.state is OPEN and not self._transport.is_closing():
+            self._transport.write(_to_wire(text))
 
     def ping(self, payload: bytes) -> None:
         """Write a ping, if the connection is still open."""
@@ -263,6 +266,12 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
 _TURN_AWAY_TIMEOUT = 1.0
 """Seconds in which a connection that is too many can read that it is."""
+
+
+@lru_cache(maxsize=1)
+def _to_wire(text: str) -> bytes:
+    """Frame a text message. What goes to many goes to them one after the other: framed once."""
+    return Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
 
 
 def _first_offered(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:

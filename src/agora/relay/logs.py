@@ -2,8 +2,9 @@
 How a relay logs: one event, one line; ids, never payloads, keys or tokens.
 
 The text of a record is static and names the event; what varies is in its
-``fields``. On a terminal they follow as ``name=value``; with ``--log-json``
-every line is one JSON object.
+``fields``, and advice in its ``hint``. On a terminal they follow as
+``name=value`` and behind a colon; with ``--log-json`` every line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ def set_up_logs(*, as_json: bool, level: str) -> None:
 class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         stamp = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        fields = "".join(f" {name}={_short(value)}" for name, value in _fields(record).items())
-        line = f"{stamp} {record.levelname:<7} {record.getMessage()}{fields}"
+        fields = dict(_fields(record))
+        hint = f": {printable_line(fields.pop('hint'))}" if "hint" in fields else ""
+        shown = "".join(f" {name}={_short(value)}" for name, value in fields.items())
+        line = f"{stamp} {record.levelname:<7} {record.getMessage()}{shown}{hint}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

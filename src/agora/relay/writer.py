@@ -95,10 +95,12 @@ def commit_together(mailbox: Mailbox, batch: list[Job]) -> list[tuple[Done, obje
     try:
         results = [(done, _do(mailbox, work)) for work, done in batch]
         mailbox.commit()
-    except Exception:
+    except Exception as error:
         # A full disk may have undone what earlier jobs of the batch did: none of it counts.
-        _log.exception("mailbox commit failed", extra={"fields": {"jobs": len(batch)}})
-        mailbox.rollback()
+        # No traceback: it would go to the same disk, once for every message.
+        fields = {"jobs": len(batch), "error": str(error)}
+        _log.error("mailbox commit failed", extra={"fields": fields})
+        _roll_back(mailbox)
         return [(done, _do_alone(mailbox, work)) for work, done in batch]
     return results
 
@@ -109,7 +111,7 @@ def _do_alone(mailbox: Mailbox, work: Work) -> object:
         result = _do(mailbox, work)
         mailbox.commit()
     except Exception as error:
-        mailbox.rollback()
+        _roll_back(mailbox)
         return error
     return result
 
@@ -121,6 +123,16 @@ def _do(mailbox: Mailbox, work: Work) -> object:
         return refusal
 
 
+def _roll_back(mailbox: Mailbox) -> None:
+    try:
+        mailbox.rollback()
+    except Exception:
+        _log.exception("mailbox rollback failed")  # the thread goes on: others' mail may be fine
+
+
 def _tell(results: list[tuple[Done, object]]) -> None:
     for done, result in results:
-        done(result)
+        try:
+            done(result)
+        except Exception:
+            _log.exception("mailbox result not handled")  # the next one is somebody else's
