@@ -1,5 +1,5 @@
 """
-The reference pages of the command line and the settings, made from the code.
+The reference pages of the command line, the settings, the codes and Python, made from the code.
 
 ``make pages`` writes them; a test holds the
 files equal to what is made here.
@@ -16,14 +16,21 @@ from typing import Any
 
 import click
 
-from agora.cli.exits import EXIT_CODES
+import agora
+from agora import client, errors, sync, testing
+from agora.cli.exits import EXIT_CODES, exit_code
 from agora.cli.program import program
 from agora.cli.settings import flags_of, shown_default
 from agora.codes import CLOSE_ADVICE, ERROR_ADVICE, Advice, CloseCode, ErrorCode
+from agora.errors import AgoraError
+from agora.keys import KeyPair
 from agora.limits import Limits, bounds
 from agora.relay.config import SETTINGS, LogConfig, environment_names
+from agora.testing import conformance, conversation
+from agora.testing.clock import ManualClock
+from tools.api import class_section, function_section, prose
 
-__all__ = ["JSON_OBJECTS", "PAGES", "cli_page", "settings_page"]
+__all__ = ["JSON_OBJECTS", "PAGES", "cli_page", "python_page", "settings_page"]
 
 _MADE = "<!-- Made by `make pages`; do not edit. -->\n"
 
@@ -97,6 +104,7 @@ def cli_page() -> str:
     codes = [(str(code), exit_.when) for code, exit_ in EXIT_CODES.items()]
     common = [option for option in program.params if option.name != "version"]
     objects = [(f"`{command}`", members) for command, members in JSON_OBJECTS.items()]
+    failures = [_failure_row(kind) for kind in _kinds_of_failure()]
     return "\n".join(
         [
             _CLI_TEXT,
@@ -105,6 +113,8 @@ def cli_page() -> str:
             _table(("Code", "When"), codes),
             f"## For programs\n\n{_JSON_TEXT}",
             _table(("Command", "Object"), objects),
+            _FAILURES_TEXT,
+            _table(("Code", "What it says", "Exit code"), failures),
             *_commands(program, _context()),
         ]
     )
@@ -129,10 +139,34 @@ line itself was wrong: `{"status": "failed", "code": …, "message": …}`. `nam
 peer, `claimedName` what it calls itself. Members that say nothing are left out.
 """
 
+_FAILURES_TEXT = """The `code` of a failure is one of these, or one of the
+[relay's codes](codes.md).
+"""
+
+
+def _kinds_of_failure() -> Iterator[type[AgoraError]]:
+    """Yield the errors of the command line that have a code of their own, from the root down."""
+    kinds = [AgoraError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        if kind.__module__ in _FAILING and "code" in vars(kind):
+            yield kind
+
+
+_FAILING = (AgoraError.__module__, exit_code.__module__)
+
+
+def _failure_row(kind: type[AgoraError]) -> tuple[str, str, str]:
+    code = exit_code(kind.__new__(kind))
+    says = EXIT_CODES[1].when if kind is AgoraError else cleandoc(kind.__doc__ or "").split("\n")[0]
+    return f"`{kind.code}`", says, str(code)
+
+
 JSON_OBJECTS = {
-    "init": "`status` (`initialized`, `already_initialized`), `publicKey`, `configPath`",
+    "init": "`status` (`initialized`, `already_initialized`, `updated`), `publicKey`, `configPath`",
     "whoami": "`publicKey`, `short`, `configPath`, `relay`, `name`",
     "send": "`status` (`sent`), `id`, `to`, `type`",
+    "request": "the answer, as `listen: message`",
     "listen: message": "`event` (`message`), `id`, `type`, `from`, `name`, `claimedName`, `to`, "
     "`timestamp`, `inReplyTo`, `payload`",
     "listen: presence": "`event` (`peer_online`, `peer_offline`), `publicKey`, `name`, "
@@ -141,7 +175,7 @@ JSON_OBJECTS = {
     "listen: error": "`event` (`error`), `code`, `reason`, `message`: a forged message, say, or an "
     "error of the relay; it goes on",
     "peers": "`publicKey`, `name`, `claimedName`, `online` (null if nobody was asked)",
-    "peers add": "`status` (`added`), `publicKey`, `name`",
+    "peers add": "`status` (`added`, `renamed`), `publicKey`, `name`",
     "peers remove": "`status` (`removed`), `publicKey`, `name`",
     "keys": "`publicKey`",
     "keys generate": "`status` (`generated`), `publicKey`, `path`",
@@ -242,7 +276,7 @@ _CODES_TEXT = f"""# Codes
 {_MADE}
 A code is for programs and never changes its meaning; the text beside it is for people. An error
 answers one frame, which has changed nothing, and names its envelope (`id`) and recipient (`to`)
-where it had them. RFC 6455 adds 1002 for what breaks the WebSocket protocol itself. Close codes
+where it had them. Close codes
 from 4500 to 4999 mean that coming back would not help; none of ours is one yet.
 """
 
@@ -251,7 +285,92 @@ def _code_row(code: str, advice: Advice) -> tuple[str, ...]:
     return (code, advice.when, advice.do, "no" if advice.final else "yes")
 
 
-PAGES = {"cli.md": cli_page, "codes.md": codes_page, "settings.md": settings_page}
+# Python
+
+
+def python_page() -> str:
+    """Return docs/reference/python.md."""
+    shown = "status id to why settled"  # the rest of a receipt is for the client
+    return "\n".join(
+        [
+            _PYTHON_TEXT,
+            "## Keys and envelopes\n",
+            class_section("agora.Identity", agora.Identity, is_made_here=False),
+            class_section("agora.keys.KeyPair", KeyPair, is_made_here=False),
+            function_section("agora.seal", agora.seal),
+            function_section("agora.open_envelope", agora.open_envelope),
+            function_section("agora.canonical_json", agora.canonical_json),
+            class_section("agora.Envelope", agora.Envelope, is_made_here=False),
+            "## The client\n",
+            class_section("agora.Client", agora.Client),
+            class_section("agora.Message", agora.Message, is_made_here=False),
+            class_section("agora.Receipt", agora.Receipt, is_made_here=False, only=shown),
+            class_section("agora.client.Timing", client.Timing),
+            "## Events\n",
+            "What `listen` and `events` of a client tell of; each is in `agora.client`.\n",
+            class_section("StateChanged", client.StateChanged),
+            class_section("PresenceChanged", client.PresenceChanged),
+            class_section("Trouble", client.Trouble),
+            f"## Without asyncio\n\n{_SYNC_TEXT}",
+            class_section("agora.sync.Client", sync.Client, is_made_here=False, only="on run"),
+            class_section("agora.sync.Message", sync.Message, is_made_here=False, only="reply"),
+            "## A relay\n",
+            class_section("agora.Relay", agora.Relay),
+            f"## Errors\n\n{_errors()}",
+            "## For tests\n\nHow to use them: [test your agent](../howto/test-your-agent.md).\n",
+            function_section("agora.testing.relay_in_thread", testing.relay_in_thread),
+            class_section("agora.testing.RelayInThread", testing.RelayInThread),
+            class_section("agora.testing.clock.ManualClock", ManualClock),
+            class_section("agora.testing.conversation.Conversation", conversation.Conversation),
+            class_section("Speaker", conversation.Speaker, is_made_here=False),
+            class_section("Agent", conversation.Agent, is_made_here=False),
+            _contract_section(),
+        ]
+    )
+
+
+_PYTHON_TEXT = f"""# Python
+
+{_MADE}
+The public names, with what their docstrings say. `import agora` gives the names with one dot, such
+as `agora.Client`, and `agora.sync`; the rest is imported from its module. Where a call is shown
+with `await`, it needs one. A client and a relay are context managers: `async with` starts and closes
+them. `async for message in client` gives the messages as they come.
+"""
+
+_SYNC_TEXT = """All other members are those of `agora.Client`, `agora.Message` and `agora.Receipt`,
+without `await`; `for message in client` gives the messages. How to use it:
+[without asyncio](../howto/without-asyncio.md).
+"""
+
+
+def _errors() -> str:
+    assert errors.__doc__ is not None
+    tree = errors.__doc__.split("::\n\n")[1].split("\n\n")[0]
+    kinds = [getattr(errors, name) for name in errors.__all__]
+    rows = [(f"`{kind.__name__}`", f"`{kind.code}`", _first_line(kind)) for kind in kinds]
+    return (
+        f"All are in `agora.errors`.\n\n```text\n{cleandoc(tree)}\n```\n\n"
+        + _table(("Class", "Its `code`", "What it says"), rows)
+        + "\n`FrameError` and `RefusedError` carry the `code` of what they tell of.\n"
+    )
+
+
+def _contract_section() -> str:
+    name, kind = "agora.testing.conformance.MailboxContract", conformance.MailboxContract
+    return class_section(name, kind, is_made_here=False, only="new_mailbox")
+
+
+def _first_line(kind: type) -> str:
+    return " ".join(prose(kind.__doc__ or "").split("\n\n")[0].split())
+
+
+PAGES = {
+    "cli.md": cli_page,
+    "codes.md": codes_page,
+    "python.md": python_page,
+    "settings.md": settings_page,
+}
 
 
 def _main(folder: Path) -> None:

@@ -269,7 +269,7 @@ def _key_pair(members: Mapping[str, Json], path: FilePath) -> KeyPair:
 
 def _decode(content: bytes, path: FilePath) -> dict[str, Json]:
     if not content:
-        raise IdentityError(f"{path} is empty; remove it and run agora init")
+        raise IdentityError(f"Invalid config: {path} is empty; remove it and run agora init")
     try:
         # Some Windows editors put a byte order mark in front.
         members = parse_json(content.removeprefix(b"\xef\xbb\xbf"))

@@ -59,7 +59,7 @@ def test_what_is_no_command_is_a_usage_error(empty_shell: Shell) -> None:
     ("arguments", "advice"),
     [
         (["sned", "bob"], "No such command 'sned'. Did you mean 'send'?"),
-        (["--relay", "ws://x", "send"], "it goes after the command: agora send --relay"),
+        (["--relay", "ws://x", "send"], "It goes after the command: agora send --relay"),
     ],
 )
 def test_what_was_probably_meant_is_said(

@@ -106,8 +106,8 @@ def import_(asked: Asked, replace: bool, file: str) -> None:
     """
     Make the private key in FILE your identity.
 
-    A FILE of - is standard input. The key may be hex or PEM, as `agora keys export` writes them. Contacts and all
-    else in your config file stay.
+    A FILE of - is standard input. The key may be hex or PEM, as `agora keys
+    export` writes them. Contacts and all else in your config file stay.
     """
     pair = _read_pair(standard_input() if file == "-" else _read_key(asked, Path(file)))
     path = asked.path

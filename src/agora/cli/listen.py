@@ -51,7 +51,8 @@ def listen(
     """
     Print every message, presence change and error.
 
-    Messages are verified, and all is printed as it happens.
+    Messages are verified, and everything is printed as it happens. What a
+    payload has beside its text follows the text as JSON.
 
     A message shows as name@125531b8, from a contact, or ~name@125531b8, a name
     that a stranger gave itself. With --json each object has "event": message,

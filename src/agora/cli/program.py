@@ -57,8 +57,8 @@ class _Program(click.Group):
         except click.NoSuchOption as error:
             if error.option_name not in _BEHIND:
                 raise
-            advice = f"it goes after the command: agora send {error.option_name} …"
-            ctx.fail(f"{error.message} Or rather, {advice}")
+            advice = f"It goes after the command: agora send {error.option_name} …"
+            ctx.fail(f"{error.message} {advice}")
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -91,8 +91,9 @@ _BEHIND = ("--relay", "--ca-file")
 @click.group(
     cls=_Program,
     epilog="Options: agora COMMAND --help. Exit codes: 0 done · 2 wrong arguments · "
-    "3 no usable key · 4 no such peer · 5 refused · 6 no relay · 7 no answer in time · 8 not taken for now · "
-    "9 a part is not installed · 10 the relay cannot listen · 130 interrupted · 1 all else",
+    "3 no usable key · 4 no such peer · 5 refused · 6 no relay · 7 no answer in time · "
+    "8 not taken for now · 9 a part is not installed · 10 the relay cannot listen · "
+    "130 interrupted · 1 all else",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(agora.__version__, "-V", "--version", prog_name="agora")

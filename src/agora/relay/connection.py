@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
@@ -96,12 +97,24 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Let the WebSocket core make events of the bytes, and handle them."""
+        started = time.perf_counter()
         try:
             self._receive(bytes(self._read_buffer[:nbytes]))
         except Exception:
             # Our own fault: said in the log, never to the stranger.
             _log.exception("connection failed")
             self.close(CloseCode.INTERNAL_ERROR)
+        self._rest(time.perf_counter() - started)
+
+    def _rest(self, spent: float) -> None:
+        """Read no more for as long as the last bytes took: nobody has more than half the loop."""
+        if spent > _LONG_TURN and not self._transport.is_closing():
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(spent, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def eof_received(self) -> bool:
         """The client says no more; let the core decide how to end."""
@@ -124,7 +137,8 @@ class WebSocketConnection(asyncio.BufferedProtocol):
 
     def send(self, text: str) -> None:
         """Write a text message, if the connection is still open."""
-        self._flush()  # a pong that is due goes first
+        if self._protocol.writes:
+            self._flush()  # a pong that is due goes first
         if self._protocol.state is OPEN and not self._transport.is_closing():
             self._transport.write(_to_wire(text))
 
@@ -263,6 +277,9 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+
+_LONG_TURN = 0.005
+"""Seconds of the loop that a connection may take at a time before it has to rest."""
 
 _TURN_AWAY_TIMEOUT = 1.0
 """Seconds in which a connection that is too many can read that it is."""
