@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from agora.canonical import MAX_DEPTH, canonical_json, canonical_text, json_text, parse_json
+from agora.canonical import (
+    MAX_DEPTH,
+    canonical_json,
+    canonical_text,
+    check_exact,
+    json_text,
+    parse_json,
+)
 from agora.errors import CanonicalJSONError
 
 
@@ -302,3 +309,14 @@ def test_writing_needs_no_more_stack_for_a_deep_value() -> None:
         return canonical_text(value) if frames == 0 else write_below(frames - 1)
 
     assert write_below(sys.getrecursionlimit() - 400) == "[" * 500 + "]" * 500
+
+
+@pytest.mark.parametrize("value", [2**53, -(2**53), 2**60, 1.5, True, "1e400", [{"n": (1, 2)}]])
+def test_what_arrives_as_it_was_may_be_sent(value: Any) -> None:
+    check_exact(value)
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, 10**400, float("nan"), float("-inf")])
+def test_a_number_that_would_arrive_as_another_is_not_sent(value: Any) -> None:
+    with pytest.raises(CanonicalJSONError, match="would arrive as"):
+        check_exact({"deep": [value]})

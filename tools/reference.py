@@ -334,8 +334,8 @@ _PYTHON_TEXT = f"""# Python
 {_MADE}
 The public names, with what their docstrings say. `import agora` gives the names with one dot, such
 as `agora.Client`, and `agora.sync`; the rest is imported from its module. Where a call is shown
-with `await`, it needs one. A client and a relay are context managers: `async with` starts and closes
-them. `async for message in client` gives the messages as they come.
+with `await`, it needs one. A client and a relay are context managers: `async with` starts and
+closes them. `async for message in client` gives the messages as they come.
 """
 
 _SYNC_TEXT = """All other members are those of `agora.Client`, `agora.Message` and `agora.Receipt`,

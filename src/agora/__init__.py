@@ -11,28 +11,50 @@ The names here are the public ones and stay stable::
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from agora import sync
 from agora.canonical import canonical_json
-from agora.client import Client, Message, Receipt
 from agora.envelope import Envelope, open_envelope
-from agora.errors import AgoraError, EnvelopeError, MissingExtraError
+from agora.errors import (
+    AgoraError,
+    ClosedError,
+    EnvelopeError,
+    InputError,
+    MissingExtraError,
+    NoAnswerError,
+    NotConnectedError,
+    OutboxFullError,
+    PeerReferenceError,
+    RefusedError,
+    TryAgainError,
+)
 from agora.identity import Identity
 from agora.sealing import seal
 
 if TYPE_CHECKING:
+    from agora import sync
+    from agora.client import Client, Message, Receipt
     from agora.relay import Relay
 
 __all__ = [
     "AgoraError",
     "Client",
+    "ClosedError",
     "Envelope",
     "EnvelopeError",
     "Identity",
+    "InputError",
     "Message",
+    "MissingExtraError",
+    "NoAnswerError",
+    "NotConnectedError",
+    "OutboxFullError",
+    "PeerReferenceError",
     "Receipt",
+    "RefusedError",
     "Relay",
+    "TryAgainError",
     "canonical_json",
     "open_envelope",
     "seal",
@@ -41,15 +63,24 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+# Imported when asked for: who seals envelopes needs no event loop, and a client user
+# has not installed what the relay needs.
+_SHELLS = {
+    "Client": "agora.client",
+    "Message": "agora.client",
+    "Receipt": "agora.client",
+    "Relay": "agora.relay",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # A client user has not installed what the relay needs; so it is imported when asked for.
-    if name != "Relay":
+    if name == "sync":
+        return importlib.import_module("agora.sync")
+    if name not in _SHELLS:
         raise AttributeError(f"module 'agora' has no attribute {name!r}")
     try:
-        from agora.relay import Relay
+        return getattr(importlib.import_module(_SHELLS[name]), name)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"{error.name} is not installed: install agora-relay[relay] to run a relay"
         ) from error
-    return Relay

@@ -23,7 +23,15 @@ from typing import Final, TypeAlias
 
 from agora.errors import CanonicalJSONError
 
-__all__ = ["MAX_DEPTH", "Json", "canonical_json", "canonical_text", "json_text", "parse_json"]
+__all__ = [
+    "MAX_DEPTH",
+    "Json",
+    "canonical_json",
+    "canonical_text",
+    "check_exact",
+    "json_text",
+    "parse_json",
+]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """What a JSON text can say, as `parse_json` gives it."""
@@ -144,6 +152,31 @@ def json_text(value: object) -> str:
     '{"0":[],"b":1,"a":"\\\\ud800"}'
     """
     return _write(value, _names_as_in_javascript)
+
+
+def check_exact(value: object) -> None:
+    """
+    Refuse what would arrive as another number: JSON here is what JavaScript makes of it.
+
+    Raises:
+        CanonicalJSONError: If *value* holds a number that is not finite, or an integer
+            that no double equals. It must not contain itself.
+
+    >>> check_exact({"ratio": float("nan")})
+    Traceback (most recent call last):
+    agora.errors.CanonicalJSONError: nan would arrive as null: send a string
+    """
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+        elif isinstance(item, int | float) and not isinstance(item, bool):
+            arrived = _leaf_text(item)
+            if arrived == "null" or float(arrived) != item:
+                raise CanonicalJSONError(f"{item} would arrive as {arrived}: send a string")
 
 
 _CONTAINERS: Final = (dict, list, tuple)

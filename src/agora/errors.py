@@ -153,9 +153,19 @@ class NotConnectedError(TryAgainError):
 
 
 class NoAnswerError(TryAgainError, TimeoutError):
-    """No answer within the timeout; the message may still arrive."""
+    """
+    No answer within the timeout; the message may still arrive.
+
+    Attributes:
+        why: The code that kept the message waiting to the end, such as
+            ``unknown_recipient``; None when it was on its way.
+    """
 
     code = "no_answer"
+
+    def __init__(self, message: str, *, why: str | None = None) -> None:
+        super().__init__(f"{message}: {why}" if why else message)
+        self.why = why
 
 
 class OutboxFullError(TryAgainError):

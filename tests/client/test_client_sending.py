@@ -520,3 +520,21 @@ async def test_a_name_is_claimed_at_registration(relay: Relay) -> None:
             "publicKey": me.peer_id,
             "name": "weather",
         }
+
+
+async def test_a_request_that_was_given_up_does_not_go_out_later(relay: Relay) -> None:
+    keys = KeyPair.generate()
+    async with agent(relay.url) as me:
+        with pytest.raises(NoAnswerError, match="unknown_recipient"):
+            await me.request(keys.peer_id, "are you there?", timeout=0.2)
+        assert me.outbox == ()
+
+        async with agent(relay.url, keys) as late:
+            await me.send(keys.peer_id, "then this")
+            assert (await anext(late)).payload == "then this"
+
+
+async def test_a_number_that_would_change_on_the_way_is_not_sent(relay: Relay) -> None:
+    async with agent(relay.url) as me:
+        with pytest.raises(InputError, match="9007199254740993 would arrive as 9007199254740992"):
+            await me.send(me.peer_id, {"amount": 2**53 + 1})

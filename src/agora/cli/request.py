@@ -11,7 +11,7 @@ from agora.cli.content import addressee, message_type, read_content
 from agora.cli.exits import StoppedError
 from agora.cli.options import Asked, common_options, payload_option, relay_options, seconds
 from agora.cli.output import message_members, message_text
-from agora.cli.send import why_not
+from agora.cli.send import not_taken
 from agora.cli.signals import unless_stopped
 from agora.client import Client, Message
 from agora.errors import NoAnswerError
@@ -63,7 +63,6 @@ async def _ask(client: Client, peer: str, content: Json, kind: str, timeout: flo
         try:
             return await client.request(peer, content, type=kind, timeout=timeout)
         except NoAnswerError as late:
-            kept = next(iter(client.outbox), None)
-            if kept is None:
+            if late.why is None:
                 raise
-            raise why_not(client, peer, kept) from late
+            raise not_taken(late.why, peer) from late

@@ -21,7 +21,7 @@ from agora.keys import PeerId, is_peer_id
 from agora.references import short_key
 from agora.text import printable_line
 
-__all__ = ["send", "why_not"]
+__all__ = ["not_taken", "send"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ async def _send(
             if not limit.expired():
                 raise
     if receipt is None or receipt.status is not Status.SENT:
-        raise why_not(client, letter.peer, receipt)
+        raise _why_not(client, letter.peer, receipt)
     return receipt
 
 
@@ -169,15 +169,20 @@ _SOON = (None, ErrorCode.RATE_LIMITED)
 """What keeps a message waiting for seconds; the rest may take as long as the peer is away."""
 
 
-def why_not(client: Client, peer: str, receipt: Receipt | None) -> AgoraError:
+def _why_not(client: Client, peer: str, receipt: Receipt | None) -> AgoraError:
     """Return what kept a message to *peer* from being taken."""
     if client.error is not None:
         return client.error
     if receipt is not None and receipt.outgoing.refusal is not None:
         return receipt.outgoing.refusal
     if receipt is not None and receipt.why is not None:
-        return NotTakenError(receipt.why, ": ".join(_reason(receipt.why, peer)))
+        return not_taken(receipt.why, peer)
     return NoAnswerError("the relay did not say in time whether it took the message")
+
+
+def not_taken(code: str, peer: str) -> NotTakenError:
+    """Say what *code* means for a message to *peer*, and what can be done."""
+    return NotTakenError(code, ": ".join(_reason(code, peer)))
 
 
 def _reason(code: str, peer: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from types import TracebackType
 from typing import Literal, Self, assert_never
 
-from agora.canonical import Json
+from agora.canonical import Json, check_exact
 from agora.client.events import (
     ClientEvent,
     ConnectionState,
@@ -266,7 +266,7 @@ class Client:
 
         Raises:
             PeerReferenceError: When *peer* fits nobody, or more than one.
-            InputError: When *payload* is nothing JSON can hold, or too large.
+            InputError: When *payload* is nothing JSON can hold as it is, or too large.
             OutboxFullError: When too much waits already.
             RefusedError: When the relay refused it finally.
             ClosedError: When the client is closed.
@@ -321,7 +321,8 @@ class Client:
         """
         Send a request and return the reply: the first message that names it in ``inReplyTo``.
 
-        The reply comes here alone; one that is late comes as any other message.
+        The reply comes here alone; one that is late comes as any other message. A
+        request that still waits in the outbox when the time is up is taken back.
 
         Raises:
             NoAnswerError: When none came within *timeout* seconds.
@@ -335,9 +336,13 @@ class Client:
             async with asyncio.timeout(timeout):
                 return await reply
         except TimeoutError as late:
-            raise NoAnswerError(f"no reply from {peer} within {timeout} s") from late
+            why = outgoing.why if outgoing.status is Status.QUEUED else None
+            raise NoAnswerError(f"no reply from {peer} within {timeout} s", why=why) from late
         finally:
             self._requests.pop(outgoing, None)
+            # Nobody waits for its reply any more: it must not go out when the peer comes at last.
+            self._outbox.withdraw(outgoing)
+            self._receipts.pop(outgoing, None)
 
     def resolve(self, peer: str) -> PeerId:
         """
@@ -456,6 +461,7 @@ class Client:
             timestamp_ms=self._timestamp(),
             in_reply_to=in_reply_to,
         )
+        check_exact(payload)
         outgoing = Outgoing(to, envelope)
         if outgoing.size > self._max_frame_bytes - _FRAME_OVERHEAD:
             raise InputError(
@@ -604,9 +610,7 @@ class Client:
             return
         self._error = error
         if self._receipts:
-            _log.warning(
-                "closed with mail unsent", extra={"fields": {"count": len(self._receipts)}}
-            )
+            _log.warning("closed with %d messages unsent, which are lost", len(self._receipts))
         for receipt in self._receipts.values():
             receipt.abandon()
         for reply in self._requests.values():

@@ -134,7 +134,7 @@ async def open_transport(url: str, options: TransportOptions) -> Transport:
         status = error.response.status_code
         raise NotConnectedError(f"{url} answered HTTP {status} instead of a WebSocket") from error
     except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
-        why = str(error) or "timed out"
+        why = str(error) or type(error).__name__  # a reset has no words of its own
         raise NotConnectedError(f"no relay at {url}: {why}") from error
     return Transport(socket)
 

@@ -131,6 +131,10 @@ class Outbox:
         """Let a message go: the relay has had its last word on it, *refusal* if it was no."""
         outgoing.status = status
         outgoing.refusal = refusal
+        self.withdraw(outgoing)
+
+    def withdraw(self, outgoing: Outgoing) -> None:
+        """Take a message back, if it still waits; one that is under way may arrive."""
         if outgoing not in self._waiting:
             return
         _, size = self._waiting.pop(outgoing)
