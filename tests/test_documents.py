@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
+import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import agora
-from agora.testing import RelayInThread
+from agora.cli.program import program
+from agora.relay.config import SETTINGS, environment_names
+from agora.testing import RelayInThread, relay_in_thread
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
@@ -25,12 +32,83 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(
+        r"`((?:docs|examples|requirements|src|tests|tools)/[^`\s]*)`", page.read_text()
+    )
+
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_that_a_page_shows_can_be_typed(page: Path) -> None:
+    for words in _agora_commands(page.read_text()):
+        _parse(program, words)
+
+
+def _agora_commands(text: str) -> list[list[str]]:
+    """Return the arguments of every ``agora`` in the shell blocks of a page."""
+    blocks = re.findall(r"```(?:console|bash)\n(.*?)```", text, re.DOTALL)
+    lines = re.findall(r"^(?:\$ )?(.*agora .*)$", "\n".join(blocks), re.MULTILINE)
+    commands = [re.sub(r"^(\w+=\S+ )+", "", line) for line in lines]
+    split = [shlex.split(command, comments=True) for command in commands]
+    return [words[1:] for words in split if words and Path(words[0]).name == "agora"]
+
+
+def _parse(command: click.Command, words: list[str], parent: click.Context | None = None) -> None:
+    """Read *words* as click does; it raises for a command or a flag that is not there."""
+    context = click.Context(command, parent=parent, **command.context_settings)
+    _, rest, _ = command.make_parser(context).parse_args(list(words))
+    if isinstance(command, click.Group) and rest:
+        inner = command.get_command(context, rest[0])
+        assert inner is not None, f"{command.name} has no {rest[0]}"
+        _parse(inner, rest[1:], context)
+    else:
+        assert rest == []
+
+
+def test_every_variable_that_a_page_names_is_read() -> None:
+    read = {name for declared in SETTINGS.values() for name in environment_names(declared)}
+    others = {"AGORA_CONFIG", "AGORA_CONFIG_DIR", "AGORA_RELAY_URL"}
+    named = {name for page in PAGES for name in re.findall(r"\bAGORA_[A-Z_]+\b", page.read_text())}
+
+    assert named - read - others == set()
+
+
+def test_the_events_of_the_logs_are_those_of_the_page() -> None:
+    page = (ROOT / "docs/howto/run-a-relay.md").read_text()
+    table = page.split("| Event |")[1].split("\n\n")[0]
+    told = {
+        name for row in table.splitlines()[2:] for name in re.findall(r"`(.*?)`", row.split("|")[1])
+    }
+
+    sources = [*ROOT.glob("src/agora/protocol/*.py"), *ROOT.glob("src/agora/relay/*.py")]
+    text = "".join(path.read_text() for path in [*sources, ROOT / "src/agora/cli/relay.py"])
+    pattern = r'(?:Note|_note|_log\.(?:info|warning|error|exception))\(\s*"([^"]+)"'
+    assert told == set(re.findall(pattern, text))
+
+
+# Blocks of Python, each a file
+
+
+def _write_blocks(page: Path, folder: Path, url: str) -> None:
+    """Write the files that *page* shows into *folder*, for the relay at *url*."""
+    for name, text in re.findall(r"```python file=(\S+)\n(.*?)```", page.read_text(), re.DOTALL):
+        (folder / name).write_text(text.replace("ws://localhost:9470", url))
+
+
 @pytest.fixture
 def tutorial(tmp_path: Path, agora_relay: RelayInThread) -> Path:
     """The tutorial's files in an empty folder, talking to the test's relay."""
-    blocks = re.findall(r"```python file=(\S+)\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
-    for name, text in blocks:
-        (tmp_path / name).write_text(text.replace("ws://localhost:9470", agora_relay.url))
+    _write_blocks(TUTORIAL, tmp_path, agora_relay.url)
+    return tmp_path
+
+
+@pytest.fixture
+def plain(tmp_path: Path, agora_relay: RelayInThread) -> Path:
+    """The files of the page about life without asyncio."""
+    _write_blocks(ROOT / "docs/howto/without-asyncio.md", tmp_path, agora_relay.url)
     return tmp_path
 
 
@@ -57,8 +135,7 @@ async def test_the_tutorials_agents_ask_answer_and_wait_for_each_other(tutorial:
     assert await _line(ask) == "the sky over Lisbon is clear"
     await ask.wait()
 
-    weather.terminate()
-    await weather.wait()
+    await _interrupt(weather)
     leave_word = await _start(tutorial, "leave_word.py", peer)
     assert await _line(leave_word) == "at first: queued unknown_recipient"
     weather = await _start(tutorial, "weather.py")
@@ -69,11 +146,84 @@ async def test_the_tutorials_agents_ask_answer_and_wait_for_each_other(tutorial:
     await asyncio.gather(weather.wait(), leave_word.wait())
 
 
-async def test_the_tutorials_test_passes(tutorial: Path) -> None:
-    run = await _start(tutorial, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_weather.py")
+@pytest.mark.parametrize("page", [TUTORIAL, ROOT / "docs/howto/test-your-agent.md"], ids=str)
+async def test_the_tests_that_a_page_shows_pass(page: Path, tmp_path: Path) -> None:
+    _write_blocks(page, tmp_path, "")
+    run = await _start(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", ".")
     output, _ = await run.communicate()
 
     assert run.returncode == 0, output.decode()
+
+
+async def test_agents_without_asyncio_ask_answer_and_end(plain: Path) -> None:
+    for agent, answer in {
+        "weather.py": "the sky over Lisbon is clear",
+        "echo.py": "KeyError",
+    }.items():
+        service = await _start(plain, agent)
+        peer = (await _line(service)).split()[-1]
+        ask = await _start(plain, "ask.py", peer)
+        output, _ = await ask.communicate()
+        assert answer in output.decode()
+
+        await _interrupt(service)
+
+
+async def test_the_cells_of_a_notebook_run_inside_its_loop(plain: Path, tutorial: Path) -> None:
+    service = await _start(tutorial, "weather.py")
+    cells = {"weather": (await _line(service)).split()[-1]}
+    for number in (1, 2, 3):
+        exec((plain / f"cell_{number}.py").read_text(), cells)
+
+    assert cells["reply"].payload["sky"] == "clear"  # type: ignore[attr-defined]
+    service.terminate()
+    await service.wait()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs OpenSSL")
+async def test_an_authority_of_ones_own_is_made_and_trusted_as_shown(tmp_path: Path) -> None:
+    page = ROOT / "docs/howto/tls.md"
+    _write_blocks(page, tmp_path, "")
+    commands = re.findall(r"^\$ (openssl (?:.*\\\n)*.*)$", page.read_text(), re.MULTILINE)
+    for command in commands:
+        words = shlex.split(command.replace("\\\n", " "))
+        subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)  # noqa: ASYNC221
+
+    files = {"tls_cert": tmp_path / "relay.pem", "tls_key": tmp_path / "relay.key"}
+    with relay_in_thread(**files) as relay:
+        connect = await _start(tmp_path, "connect.py", relay.url)
+        assert await _line(connect) == "connected"
+        await connect.wait()
+
+
+async def _interrupt(process: asyncio.subprocess.Process) -> None:
+    """Press Ctrl-C; the process ends well, and without a traceback."""
+    process.send_signal(signal.SIGINT)
+    output, _ = await process.communicate()
+    assert (process.returncode, b"Traceback" in output) == (0, False), output.decode()
+
+
+async def test_two_identities_talk_as_the_readme_says(
+    tmp_path: Path, agora_relay: RelayInThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGORA_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("AGORA_RELAY_URL", agora_relay.url)
+    relay, init_bob, listen, *others = _agora_commands((ROOT / "README.md").read_text())
+    assert relay == ["relay"]
+    bob = await _start(tmp_path, "-m", "agora", *init_bob)
+    peer = (await bob.communicate())[0].decode().split()[-1]
+    listening = await _start(tmp_path, "-m", "agora", *listen)
+    while "connected" not in await _line(listening):
+        pass
+
+    for words in others:
+        run = await _start(tmp_path, "-m", "agora", *[peer if w == "PEER_ID" else w for w in words])
+        output, _ = await run.communicate()
+        assert run.returncode == 0, output.decode()
+
+    while "lunch?" not in await _line(listening):
+        pass
+    await _interrupt(listening)
 
 
 async def test_the_agent_of_the_readme_echoes(tmp_path: Path, agora_relay: RelayInThread) -> None:
@@ -89,5 +239,4 @@ async def test_the_agent_of_the_readme_echoes(tmp_path: Path, agora_relay: Relay
         reply = await me.request(peer, {"text": "hello"}, timeout=10)
 
     assert reply.payload == {"text": "you said: hello"}
-    echo.terminate()
-    await echo.wait()
+    await _interrupt(echo)

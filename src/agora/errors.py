@@ -25,8 +25,6 @@ is for people and holds the numbers.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 __all__ = [
     "AgoraError",
     "CanonicalJSONError",
@@ -49,7 +47,7 @@ __all__ = [
 class AgoraError(Exception):
     """The root: ``except AgoraError`` catches whatever Agora raises on purpose."""
 
-    code: ClassVar[str] = "error"
+    code: str = "error"
 
 
 class InputError(AgoraError, ValueError):
@@ -101,7 +99,7 @@ class FrameError(InputError):
         to: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]  # one class, one code an instance
+        self.code = code
         self.frame_type = frame_type
         self.envelope_id = envelope_id
         self.to = to
@@ -136,7 +134,7 @@ class RefusedError(AgoraError):
 
     def __init__(self, code: str, message: str, *, envelope_id: str | None = None) -> None:
         super().__init__(f"{message} ({code})")
-        self.code = code  # type: ignore[misc]  # one class, one code an instance
+        self.code = code
         self.envelope_id = envelope_id
 
 

@@ -43,7 +43,7 @@ class NotTakenError(TryAgainError):
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{message} ({code})")
-        self.code = code  # type: ignore[misc]  # one class, one code an instance
+        self.code = code
 
 
 class CannotStartError(AgoraError):
