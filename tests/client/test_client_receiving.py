@@ -8,8 +8,18 @@ from typing import Any
 
 import pytest
 
-from agora.client import Client, ClientEvent, Message, PresenceChanged, Timing, Trouble
-from agora.errors import EnvelopeError, FrameError, RefusedError
+from agora.client import (
+    Client,
+    ClientEvent,
+    ConnectionState,
+    Message,
+    PresenceChanged,
+    StateChanged,
+    Timing,
+    Trouble,
+)
+from agora.client.events import EventStream
+from agora.errors import EnvelopeError, FrameError, RefusedError, TryAgainError
 from agora.keys import KeyPair
 from agora.relay import Relay
 from tests.client.fake_relay import FakeSession, fake_relay
@@ -365,3 +375,18 @@ async def test_a_client_that_does_not_read_is_not_a_relay_that_does_not_answer()
         assert payloads == list(range(20))
         assert losses == []
         assert bob.is_connected
+
+
+async def test_events_that_nobody_reads_end_their_iterator_and_no_more() -> None:
+    stream = EventStream()
+    stopped: list[bool] = []
+    stream.stop = lambda: stopped.append(True)
+    event = StateChanged(ConnectionState.CONNECTING)
+
+    for _ in range(10_001):
+        stream.put(event)
+
+    assert stopped == [True]
+    assert [await anext(stream) for _ in range(10_000)] == [event] * 10_000
+    with pytest.raises(TryAgainError, match="10000 events were left unread"):
+        await anext(stream)

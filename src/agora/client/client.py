@@ -20,6 +20,7 @@ from agora.canonical import Json, check_exact
 from agora.client.events import (
     ClientEvent,
     ConnectionState,
+    EventStream,
     PresenceChanged,
     StateChanged,
     Trouble,
@@ -255,8 +256,9 @@ class Client:
         """
         Sign *payload* for *peer* and send it; it waits in the outbox as long as it has to.
 
-        Returns when the relay has said what it does with it, or at once while
-        there is no connection.
+        Returns when the relay has said what it does with it: at once while there is
+        no connection, or when it waits behind others that *peer* did not get yet; and
+        after ``timing.answer`` in any case.
 
         Args:
             peer: A peer id, a contact's name, or a short reference such as ``@125531b8``.
@@ -428,23 +430,18 @@ class Client:
         return lambda: self._listeners.remove(listener)
 
     def events(self) -> AsyncIterator[ClientEvent]:
-        """Return an iterator over what happens besides messages, from now on; ends on close."""
-        queue: Inbox[ClientEvent] = Inbox(_EVENT_BOUND)
-        if self._state is ConnectionState.CLOSED:
-            queue.put_nowait(StateChanged(self._state, self._error))  # all there will ever be
-        return self._events(queue, self.listen(queue.put_nowait))
+        """
+        Return an iterator over what happens besides messages, from this call on.
 
-    async def _events(
-        self, queue: Inbox[ClientEvent], stop: Callable[[], None]
-    ) -> AsyncIterator[ClientEvent]:
-        try:
-            while True:
-                event = await queue.get()
-                yield event
-                if event == StateChanged(ConnectionState.CLOSED, self._error):
-                    return
-        finally:
-            stop()
+        It ends when the client is closed. One that is left 10,000 events behind ends
+        with a TryAgainError instead, so that forgetting it costs no more than that.
+        """
+        stream = EventStream()
+        if self._state is ConnectionState.CLOSED:
+            stream.put(StateChanged(self._state, self._error))  # all there will ever be
+        else:
+            stream.stop = self.listen(stream.put)
+        return stream
 
     # Sending, inside
 
@@ -622,9 +619,6 @@ class Client:
 
 _SEEN_IDS = 10_000
 """Messages whose ids are remembered, so that each is handed over once."""
-
-_EVENT_BOUND = 10_000
-"""Unread events of one iterator; beyond, they still are kept, and nothing waits for them."""
 
 _FRAME_OVERHEAD = 256
 """Bytes of the frame around an envelope: its type and the recipient."""

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
-from agora.errors import AgoraError
+from agora.client.inbox import Inbox
+from agora.errors import AgoraError, TryAgainError
 from agora.keys import PeerId
 
-__all__ = ["ClientEvent", "ConnectionState", "PresenceChanged", "StateChanged", "Trouble"]
+__all__ = [
+    "ClientEvent",
+    "ConnectionState",
+    "EventStream",
+    "PresenceChanged",
+    "StateChanged",
+    "Trouble",
+]
 
 
 class ConnectionState(StrEnum):
@@ -51,3 +61,38 @@ class Trouble:
 
 
 ClientEvent = StateChanged | PresenceChanged | Trouble
+
+
+class EventStream:
+    """
+    Events for one reader, as they come; ends with the client.
+
+    Attributes:
+        stop: Stops what puts events in; called when nothing more is wanted.
+    """
+
+    def __init__(self) -> None:
+        self.stop: Callable[[], None] = lambda: None
+        self._unread: Inbox[ClientEvent] = Inbox(_MAX_UNREAD)
+
+    def put(self, event: ClientEvent) -> None:
+        """Add an event; the last one ends the stream, and so does one too many."""
+        if self._unread.is_full:
+            self._unread.close(
+                TryAgainError(f"{len(self._unread)} events were left unread: begin anew")
+            )
+            self.stop()
+            return
+        self._unread.put_nowait(event)
+        if isinstance(event, StateChanged) and event.state is ConnectionState.CLOSED:
+            self._unread.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ClientEvent:
+        return await self._unread.get()
+
+
+_MAX_UNREAD = 10_000
+"""Events that one reader may leave unread; then it is not waited for."""
