@@ -169,8 +169,11 @@ async def test_agents_without_asyncio_ask_answer_and_end(plain: Path) -> None:
         await _interrupt(service)
 
 
-async def test_the_cells_of_a_notebook_run_inside_its_loop(plain: Path, tutorial: Path) -> None:
-    service = await _start(tutorial, "weather.py")
+async def test_the_cells_of_a_notebook_run_inside_its_loop(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(plain)
+    service = await _start(plain, "weather.py")
     cells = {"weather": (await _line(service)).split()[-1]}
     for number in (1, 2, 3):
         exec((plain / f"cell_{number}.py").read_text(), cells)
@@ -196,6 +199,14 @@ async def test_an_authority_of_ones_own_is_made_and_trusted_as_shown(tmp_path: P
         await connect.wait()
 
 
+async def _line_with(text: str, process: asyncio.subprocess.Process) -> None:
+    """Read on until a line has *text* in it."""
+    heard: list[str] = []
+    while text not in (line := await _line(process)):
+        assert line, f"it ended before {text!r}: {heard}"
+        heard.append(line)
+
+
 async def _interrupt(process: asyncio.subprocess.Process) -> None:
     """Press Ctrl-C; the process ends well, and without a traceback."""
     process.send_signal(signal.SIGINT)
@@ -213,16 +224,14 @@ async def test_two_identities_talk_as_the_readme_says(
     bob = await _start(tmp_path, "-m", "agora", *init_bob)
     peer = (await bob.communicate())[0].decode().split()[-1]
     listening = await _start(tmp_path, "-m", "agora", *listen)
-    while "connected" not in await _line(listening):
-        pass
+    await _line_with("= connected", listening)
 
     for words in others:
         run = await _start(tmp_path, "-m", "agora", *[peer if w == "PEER_ID" else w for w in words])
         output, _ = await run.communicate()
         assert run.returncode == 0, output.decode()
 
-    while "lunch?" not in await _line(listening):
-        pass
+    await _line_with("lunch?", listening)
     await _interrupt(listening)
 
 
