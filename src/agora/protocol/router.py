@@ -166,12 +166,7 @@ class Router:
         """
         sender = self._members[session].peer
         cost = self._limits.broadcast_cost if to == self._relay else 1  # it tells of everyone too
-        self._check_rate(sender, now, envelope=envelope, to=to, cost=cost)
-        parcel = self._admit(envelope, sender, to)
-        key = (sender, to, parcel.envelope_id)
-        self._check_is_new(key, parcel, to, now)
-        self._spend(sender, now, cost=cost)
-        self.presence.saw(sender, now)
+        parcel = self._take(sender, to, envelope, cost, now)
         request = parcel.envelope
         if to == self._relay and request is not None and request.type == "peer_list_request":
             return [self._answer_peer_list(session, sender, request, now)]
@@ -187,7 +182,7 @@ class Router:
                 envelope_id=parcel.envelope_id or None,
                 to=to,
             )
-        self._remember(key, now)
+        self._remember(_key(mail), now)
         return [
             Deliver(recipients, _delivery_text(mail), mail, session),
             Note("message", {"id": mail.envelope_id, "from": sender, "to": to}),
@@ -201,18 +196,24 @@ class Router:
             Refusal: With one of the codes of :mod:`agora.codes`.
         """
         sender = self._members[session].peer
-        cost = self._limits.broadcast_cost
-        self._check_rate(sender, now, envelope=envelope, cost=cost)
-        parcel = self._admit(envelope, sender, None)
-        key = (sender, EVERYONE, parcel.envelope_id)
-        self._check_is_new(key, parcel, None, now)
-        self._spend(sender, now, cost=cost)
-        self.presence.saw(sender, now)
-        self._remember(key, now)
+        parcel = self._take(sender, None, envelope, self._limits.broadcast_cost, now)
+        self._remember((sender, EVERYONE, parcel.envelope_id), now)
         text = encode_delivery(sender, parcel.text, self.presence.name_of(sender))
         others = self.presence.sessions_of_others(sender)
         note = Note("broadcast", {"id": parcel.envelope_id, "from": sender, "count": len(others)})
         return [Send(others, text), note]
+
+    def _take(
+        self, sender: PeerId, to: str | None, envelope: Sealed, cost: int, now: float
+    ) -> Parcel:
+        """Take an envelope in, or refuse it: rate, admission, repeats; cheap checks first."""
+        self._check_rate(sender, now, envelope=envelope, to=to, cost=cost)
+        parcel = self._admit(envelope, sender, to)
+        self._check_is_new(parcel, to, now)
+        if self._limits.rate_limit_enabled:
+            self._rates.take(sender, now=now, cost=cost)
+        self.presence.saw(sender, now)
+        return parcel
 
     def _admit(self, envelope: Sealed, sender: PeerId, to: str | None) -> Parcel:
         parcel = admit(envelope, sender=sender, to=to, policy=self._policy)
@@ -335,7 +336,7 @@ class Router:
         self._taken.forget_old(now)
 
     def _check_rate(
-        self, sender: PeerId, now: float, *, envelope: Sealed, to: str | None = None, cost: int = 1
+        self, sender: PeerId, now: float, *, envelope: Sealed, to: str | None, cost: int
     ) -> None:
         # Only looked at here and spent after the signature: a stranger who registers another's
         # key must not be able to use up the owner's rate with what he cannot sign.
@@ -352,13 +353,8 @@ class Router:
                 retry_after=wait,
             )
 
-    def _spend(self, sender: PeerId, now: float, *, cost: int = 1) -> None:
-        if self._limits.rate_limit_enabled:
-            self._rates.take(sender, now=now, cost=cost)
-
-    def _check_is_new(
-        self, key: tuple[str, str, str], parcel: Parcel, to: str | None, now: float
-    ) -> None:
+    def _check_is_new(self, parcel: Parcel, to: str | None, now: float) -> None:
+        key = (parcel.sender, to or EVERYONE, parcel.envelope_id)
         if parcel.envelope_id and self._limits.dedup_enabled and self._taken.has(key, now):
             raise duplicate(parcel.envelope_id, to)
 
