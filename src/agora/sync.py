@@ -16,13 +16,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
@@ -66,21 +66,11 @@ class _Background:
         if threading.current_thread() is self._thread:
             raise RuntimeError("a listener of the client would wait for itself here")
         with self.in_use():
-            return self.result(self.start(call()))
+            return self.start(call()).result()
 
-    def start(self, work: Coroutine[Any, Any, _Result]) -> concurrent.futures.Future[_Result]:
+    def start(self, work: Coroutine[Any, Any, _Result]) -> _Call[_Result]:
         """Begin *work* over there, while it is :meth:`in_use`."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def result(self, future: concurrent.futures.Future[_Result]) -> _Result:
-        """Wait for the end of what was started, or cancel it when we are interrupted."""
-        try:
-            while not concurrent.futures.wait([future], timeout=_PATIENCE).done:
-                pass
-        except BaseException:
-            future.cancel()
-            raise
-        return future.result()
+        return _Call(work, self._loop)
 
     def close(self) -> None:
         """Let the thread end, now or with the last call."""
@@ -118,8 +108,50 @@ class _Background:
         return thread
 
 
-_PATIENCE = 0.25 if sys.platform == "win32" else None
-"""Seconds between looks for Ctrl-C, where a thread that waits for another does not hear it."""
+class _Call(Generic[_Result]):
+    """
+    A coroutine under way in the background, whose end one thread waits for.
+
+    Not a ``concurrent.futures.Future``: its lock is taken in Python, and Ctrl-C in just
+    that moment leaves it locked, with the background waiting for it for ever.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, _Result], loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._task: asyncio.Task[_Result] | None = None
+        self._ended: SimpleQueue[asyncio.Task[_Result]] = SimpleQueue()
+        loop.call_soon_threadsafe(self._begin, work)
+
+    def result(self) -> _Result:
+        """Wait for its end and return what came of it; cancel it when we are interrupted."""
+        try:
+            ended = self._wait()
+        except BaseException:
+            self.cancel()
+            raise
+        return ended.result()
+
+    def _wait(self) -> asyncio.Task[_Result]:
+        while True:
+            with suppress(Empty):
+                return self._ended.get(timeout=_PATIENCE)
+
+    def cancel(self) -> None:
+        """Ask it to end; harmless when it has."""
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def _begin(self, work: Coroutine[Any, Any, _Result]) -> None:
+        self._task = self._loop.create_task(work)
+        self._task.add_done_callback(self._ended.put)
+
+    def _cancel(self) -> None:
+        assert self._task is not None  # begun before, as the loop keeps the order
+        self._task.cancel()
+
+
+_PATIENCE = 0.25
+"""Seconds between looks for Ctrl-C: a thread does not hear it that is just about to wait for
+another, and on Windows none that waits."""
 
 
 def _live(runner: asyncio.Runner, over: asyncio.Event) -> None:
@@ -401,7 +433,7 @@ class Client(_Twin[asynchronous.Client]):
             except BaseException:
                 running.cancel()
                 raise
-            self._background.result(running)
+            running.result()
 
     async def _run(self, turns: Inbox[_Turn | None], concurrency: int) -> None:
         _turns.set(turns)  # for the tasks of this run alone
