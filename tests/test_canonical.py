@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from enum import IntEnum, StrEnum
 from math import inf, nan
 from typing import Any
@@ -291,15 +292,19 @@ def test_a_string_without_an_end_is_refused_in_linear_time(text: str) -> None:
         parse_json(text)
 
 
-def test_a_caller_deep_in_the_stack_gets_the_documented_error() -> None:
+# From Python 3.12 on its parser has a stack of its own, and a deep caller is as well off as any.
+stack_is_shared = sys.version_info < (3, 12)
+
+
+def test_a_caller_deep_in_the_stack_gets_the_value_or_the_documented_error() -> None:
     text = "[" * 500 + "]" * 500
 
     def parse_below(frames: int) -> object:
         return parse_json(text) if frames == 0 else parse_below(frames - 1)
 
-    deep = sys.getrecursionlimit() - 400
-    with pytest.raises(CanonicalJSONError, match="stack"):
-        parse_below(deep)
+    refusal = pytest.raises(CanonicalJSONError, match="stack")
+    with refusal if stack_is_shared else nullcontext():
+        parse_below(sys.getrecursionlimit() - 400)
 
 
 def test_writing_needs_no_more_stack_for_a_deep_value() -> None:
