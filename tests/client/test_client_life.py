@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from agora.client import ClientEvent, ConnectionState, StateChanged, Status, Timing
 from agora.errors import (
@@ -452,3 +454,25 @@ async def test_an_idle_client_costs_no_work(relay: Relay) -> None:
         await asyncio.sleep(0.5)  # nothing is the point
 
         assert time.process_time() - began < 0.1
+
+
+async def test_a_relay_that_talks_but_never_answers_is_left() -> None:
+    async with fake_relay() as relay:
+        me = agent(relay.url, connect_timeout=0, timing=Timing(ping_interval=0.05, answer=0.05))
+        await me.connect()
+        session = await relay.accept()
+        await session.register()
+
+        async def talk_on() -> None:
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    await session.socket.send('{"type":"something_new"}')
+                    await asyncio.sleep(0.01)
+
+        async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as group:
+            group.create_task(talk_on())
+            await me.send(KeyPair.generate().peer_id, "is anybody there?")
+            await relay.accept()  # it has come back, on a connection of its own
+
+        assert len(me.outbox) == 1
+        await me.close()

@@ -48,9 +48,11 @@ class Inbox(Generic[_Item]):
         if self.is_full:
             self._room.clear()
 
-    async def wait_room(self) -> None:
-        """Wait until fewer items than the bound are here."""
+    async def wait_room(self) -> bool:
+        """Wait until fewer items than the bound are here; tell whether that took any waiting."""
+        has_room = self._room.is_set()
         await self._room.wait()
+        return not has_room
 
     async def get(self) -> _Item:
         """

@@ -34,7 +34,8 @@ class Link:
         options: How to reach it.
         make_session: Makes the core of a conversation that begins now.
         tell: Called with every event, in order, from the link's own task.
-        wait_room: Waits until the application can take more; meanwhile nothing is read.
+        wait_room: Waits until the application can take more, and tells whether it had to;
+            meanwhile nothing is read.
         reconnect: Whether to come back after a conversation is over.
     """
 
@@ -45,7 +46,7 @@ class Link:
         *,
         make_session: Callable[[float], PeerSession],
         tell: Callable[[Event], None],
-        wait_room: Callable[[], Awaitable[None]],
+        wait_room: Callable[[], Awaitable[bool]],
         reconnect: bool,
     ) -> None:
         self.session: PeerSession | None = None
@@ -123,9 +124,10 @@ class Link:
                 self._tell(session.receive(data, now=time.monotonic()))
             self.wake()
             self._is_reading = False
-            await self._wait_room()
+            has_waited = await self._wait_room()
             self._is_reading = True
-            session.hear(now=time.monotonic())
+            if has_waited:
+                session.hear(now=time.monotonic())
 
     async def _write(self, session: PeerSession, transport: Transport) -> None:
         try:

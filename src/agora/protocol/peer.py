@@ -310,7 +310,7 @@ class PeerSession:
             return [Problem(error)]
         match answer:
             case Registered():
-                return self._open(answer, now)
+                return self._open(answer)
             case Delivery():
                 return self._take(answer)
             case PeerOnline(peer):
@@ -346,7 +346,7 @@ class PeerSession:
             return events + self._lose(NoAnswerError(text))
         return events + self._lose(RefusedError("closed", text), is_final=True)
 
-    def _open(self, registered: Registered, now: float) -> list[Event]:
+    def _open(self, registered: Registered) -> list[Event]:
         if self.state is not PeerState.REGISTERING:
             return []  # once is enough
         self.state = PeerState.REGISTERED
