@@ -30,7 +30,7 @@ from agora.client.link import Link
 from agora.client.message import Message
 from agora.client.receipt import Receipt
 from agora.client.transport import TransportOptions
-from agora.envelope import EVERYONE, Envelope
+from agora.envelope import EVERYONE
 from agora.errors import (
     AgoraError,
     ClosedError,
@@ -46,8 +46,9 @@ from agora.protocol import peer as core
 from agora.protocol.dialect import lacks_broadcast
 from agora.protocol.outbox import Outbox, Outgoing, Status
 from agora.protocol.rates import TokenBucket
+from agora.protocol.scribe import Scribe
 from agora.references import Contact, merge_directories, resolve
-from agora.sealing import now_ms, seal
+from agora.sealing import now_ms
 
 __all__ = ["Client"]
 
@@ -127,7 +128,7 @@ class Client:
         self._requests: dict[Outgoing, asyncio.Future[Message]] = {}
         self._handlers: dict[str | None, Handler] = {}
         self._listeners: list[Callable[[ClientEvent], object]] = []
-        self._last_timestamp = 0
+        self._scribe = Scribe(identity, now_ms)
         self._relay: PeerId | None = None
         self._state = ConnectionState.CONNECTING
         self._error: AgoraError | None = None
@@ -450,13 +451,8 @@ class Client:
     ) -> Receipt:
         """Sign and put into the outbox; the receipt knows nothing yet."""
         self._refuse_closed()
-        envelope = seal(
-            self.identity,
-            type=type,
-            payload=payload,
-            to=recipients,
-            timestamp_ms=self._timestamp(),
-            in_reply_to=in_reply_to,
+        envelope = self._scribe.seal(
+            type=type, payload=payload, to=recipients, in_reply_to=in_reply_to
         )
         check_exact(payload)
         outgoing = Outgoing(to, envelope)
@@ -486,16 +482,6 @@ class Client:
                     if receipt.why is None:  # else it waits behind others, for a known reason
                         await receipt.first_word()
 
-    def _timestamp(self) -> int:
-        """
-        Return a timestamp that no envelope of ours had in this millisecond.
-
-        The same words twice in a millisecond would be one envelope, and relays and
-        recipients would take the second for a repetition of the first.
-        """
-        self._last_timestamp = max(now_ms(), self._last_timestamp + 1)
-        return self._last_timestamp
-
     def _make_session(self, now: float) -> core.PeerSession:
         return core.PeerSession(
             self.identity,
@@ -504,18 +490,8 @@ class Client:
             seen=self._seen,
             rate=self._rate,
             timing=self._timing,
-            reseal=self._reseal,
+            reseal=self._scribe.reseal,
             now=now,
-        )
-
-    def _reseal(self, envelope: Envelope) -> Envelope:
-        return seal(
-            self.identity,
-            type=envelope.type,
-            payload=envelope.payload,
-            to=envelope.to,
-            timestamp_ms=self._timestamp(),
-            in_reply_to=envelope.in_reply_to,
         )
 
     # What the link tells

@@ -50,6 +50,7 @@ from agora.protocol.admission import EnvelopePolicy
 from agora.protocol.outbox import Outbox, Outgoing
 from agora.protocol.peer import Event, Incoming, PeerSession, PeerState, SeenIds, Timing
 from agora.protocol.rates import TokenBucket
+from agora.protocol.scribe import Scribe
 from agora.relay.node import Connection, Node
 from agora.relay.writer import Done, Job, Work, commit_together
 from agora.testing.clock import ManualClock
@@ -432,15 +433,13 @@ class Agent:
         self._line = Line()
         self._at_relay: SessionId | None = None
         self._writing: Iterator[str] = iter(())
-        self._last_timestamp = 0
+        self._scribe = Scribe(self.keys, clock.wall_ms)
 
     # What an application does
 
     def sends(self, to: str, payload: Json, *, type: str = "publish") -> Outgoing:
         """Put a message into the outbox, and return what is known of it."""
-        timestamp_ms = self._timestamp()
-        envelope = seal(self.keys, type=type, payload=payload, to=to, timestamp_ms=timestamp_ms)
-        outgoing = Outgoing(to, envelope)
+        outgoing = Outgoing(to, self._scribe.seal(type=type, payload=payload, to=to))
         self.outbox.add(outgoing)
         return outgoing
 
@@ -466,7 +465,7 @@ class Agent:
             seen=self._seen,
             rate=self._rate,
             timing=self._timing,
-            reseal=self._reseal,
+            reseal=self._scribe.reseal,
             now=self._clock(),
         )
         self.rising.append(self.session.register())
@@ -535,17 +534,3 @@ class Agent:
             gone, self._at_relay = self._at_relay, None
             self._relay.lost(gone)
             self._settle()
-
-    def _reseal(self, envelope: Envelope) -> Envelope:
-        return seal(
-            self.keys,
-            type=envelope.type,
-            payload=envelope.payload,
-            to=envelope.to,
-            timestamp_ms=self._timestamp(),
-            in_reply_to=envelope.in_reply_to,
-        )
-
-    def _timestamp(self) -> int:
-        self._last_timestamp = max(self._clock.wall_ms(), self._last_timestamp + 1)
-        return self._last_timestamp
