@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: help demo test test-long lint check format interop pages lock clean
+.PHONY: help demo test test-long faults lint check format interop pages lock clean
 
 help:             ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: $(STAMP)    ## run every test
 
 test-long: $(STAMP)  ## the long forms too: more examples, more frames, more kills
 	$(BIN)/python -m pytest -m "long or not long" --hypothesis-profile=long --timeout=1800
+
+faults: $(STAMP)  ## the proof under faults, at length: kills, bad networks, attacks; with its counts
+	$(BIN)/python -m pytest -m "long or not long" -rP --timeout=1800 tests/faults tests/attacks
 
 lint: $(STAMP)    ## style and types
 	$(BIN)/ruff check .

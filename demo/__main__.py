@@ -1,138 +1,196 @@
-"""The play itself: register, greet, broadcast, go, come back, find mail; and one forger."""
+"""The play itself: prove, talk, pose in vain, wait, sleep through a kill, wake up, and confirm."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import tempfile
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 import agora
-from agora.client import Status
-from demo.stage import example, relay, scene, tell
+from agora.known_relays import KnownRelays
+from agora.protocol.proof import sign_proof
+from demo.stage import Process, example, relay, scene, tell
 
-LAST_WORD = "and a third"
+LAST_WORD = "while no relay was there"
 
 
 async def main() -> None:
     """Play all scenes in a temporary folder, then leave nothing behind."""
     with tempfile.TemporaryDirectory(prefix="agora-demo-") as folder:
         async with asyncio.timeout(120):
-            await play(Path(folder))
+            await Play(Path(folder)).run()
     print("\nThat was Agora. Run one yourself: .venv/bin/agora relay, then examples/README.md")
 
 
-async def play(folder: Path) -> None:
-    """Carol is a storage peer: the relay keeps her mail. Alice and Bob are not."""
-    alice, bob, carol = (agora.Identity.generate() for _ in range(3))
+class Play:
+    """Four agents with files of their own, a relay, and Mallory, who has no key but hers."""
 
-    scene("A relay opens, with its mailboxes on SQLite")
-    async with AsyncExitStack() as day:
-        url = await day.enter_async_context(relay(folder, port=0, storage_peers=carol.peer_id))
-        tell("relay", f"listening on {url}")
-        await greet(url, alice, bob)
-        await the_examples_talk(url, folder)
-        await a_forger_fails(url, alice, bob)
-        await a_message_waits_in_the_outbox(url, alice, bob)
-        await mail_for_carol(url, alice, carol)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._alice, self._bob, self._carol, self._dora, self._mallory = (
+            agora.Identity.generate() for _ in range(5)
+        )
 
-    scene("The relay is stopped, and started again")
-    port = int(url.rpartition(":")[2])
-    async with relay(folder, port=port, storage_peers=carol.peer_id):
-        tell("relay", "back on the same data directory")
-        await carol_comes_back(url, carol)
+    async def run(self) -> None:
+        """Play the scenes, one after the other."""
+        scene("A relay opens, with its mailboxes on SQLite")
+        async with relay(self._folder, port=0) as (url, process):
+            tell("relay", f"listening on {url}")
+            await self._greet(url)
+            await self._the_examples_talk(url)
+            await self._a_forger_fails(url)
+            await self._impostors_fail(url)
+            await self._a_message_waits_in_the_outbox(url)
+            await self._carol_sleeps(url, process)
+
+    @asynccontextmanager
+    async def _agent(
+        self, url: str, identity: agora.Identity, name: str, **options: Any
+    ) -> AsyncIterator[agora.Client]:
+        """Connect an agent, whose unsent messages and known relays are in files of its own."""
+        async with agora.Client(
+            url,
+            identity,
+            name=name,
+            outbox=self._folder / f"{name}.outbox.sqlite3",
+            known_relays=KnownRelays(self._folder / f"{name}.known-relays.json"),
+            **options,
+        ) as client:
+            yield client
+
+    async def _greet(self, url: str) -> None:
+        """Two agents talk; the relay says what became of each message, and so does its reader."""
+        scene("Alice and Bob prove their keys to the relay, and it proves its own")
+        async with (
+            self._agent(url, self._alice, "alice") as alice,
+            self._agent(url, self._bob, "bob") as bob,
+        ):
+            alice.post(bob.peer_id, {"text": "hello, Bob"})
+            heard = await anext(bob)
+            tell("bob", f"heard {heard.text!r} from @{heard.sender[-8:]}, verified")
+            bob.post(alice.peer_id, {"text": "hello, Alice"}, in_reply_to=heard.id)
+            answer = await anext(alice)
+            tell("alice", f"heard {answer.text!r}")
+            await heard.ack()
+            await answer.ack()
+            receipt = alice.post(bob.peer_id, {"text": "lunch at noon?"}, confirm=True)
+            await (await anext(bob)).ack()
+            tell("alice", f"{'lunch at noon?':<26} receipt: {await receipt.settled(10)}")
+            tell("alice", f"and Bob has signed that it is {await receipt.confirmed(10)}")
+
+    async def _the_examples_talk(self, url: str) -> None:
+        """The three scripts of examples/, each in a process and a folder of its own."""
+        scene("The three examples join, greet whom they see, and hear a broadcast")
+        scripts = ("agora_example.py", "agora_minimal.py", "agora_20_line.py")
+        async with (
+            self._agent(url, agora.Identity.generate(), "crier", receive=False) as crier,
+            AsyncExitStack() as stage,
+        ):
+            running = [
+                await stage.enter_async_context(example(script, url, self._folder))
+                for script in scripts
+            ]
+            await _peers_have_joined(crier, len(scripts))
+            tell("crier", "broadcasts: market opens at nine")
+            await crier.broadcast({"text": "market opens at nine"})
+            for script in running:
+                await script.line("market opens at nine")
+
+    async def _a_forger_fails(self, url: str) -> None:
+        """Nobody speaks for a key without it: not by passing on what another has signed."""
+        scene("Mallory has an envelope of Alice's, and sends it on with another sum")
+        signed = agora.seal(self._alice, type="publish", payload={"pay": 10}, to=self._bob.peer_id)
+        forged = signed.to_dict() | {"payload": {"pay": 10_000}}
+        async with connect(url) as wire:
+            await _ask(wire, {"type": "register", "publicKey": self._mallory.peer_id})
+            message = {"type": "message", "to": self._bob.peer_id, "envelope": forged}
+            _tell_refusal(await _ask(wire, message))
+
+    async def _impostors_fail(self, url: str) -> None:
+        """A key is public, so anybody may claim it; to prove it takes the private half."""
+        scene("Mallory claims to be Alice: without a proof, then with one of her own")
+        claim = {"type": "register", "publicKey": self._alice.peer_id}
+        async with connect(url) as wire:
+            _tell_refusal(await _ask(wire, claim))
+        async with connect(url) as wire:
+            nonce = secrets.token_hex(32)
+            challenge = await _ask(wire, claim | {"protocol": 1, "nonce": nonce})
+            proof = sign_proof(
+                self._mallory,
+                audience=url.removeprefix("ws://"),
+                nonce=challenge["nonce"],
+                relay=challenge["relay"],
+            )
+            _tell_refusal(await _ask(wire, {"type": "authenticate", "signature": proof}))
+
+    async def _a_message_waits_in_the_outbox(self, url: str) -> None:
+        """Nobody has seen Dora's key yet: the relay keeps nothing for it, Alice's client does."""
+        scene("Dora was never here; Alice's client keeps her message until she comes")
+        async with self._agent(url, self._alice, "alice") as alice:
+            receipt = await alice.send(self._dora.peer_id, {"text": "are you there?"})
+            what = f"receipt: {receipt.status} ({receipt.why})"
+            tell("alice", f"{'are you there?':<26} {what}")
+            async with self._agent(url, self._dora, "dora") as newcomer:
+                heard = await anext(newcomer)
+                tell("dora", f"comes, and hears {heard.text!r}")
+                await heard.ack()
+                tell("alice", f"receipt is now: {await receipt.settled(10)}")
+
+    async def _carol_sleeps(self, url: str, process: Process) -> None:
+        """What has a receipt outlives the relay; what has none yet, Alice's own client keeps."""
+        scene("Carol proves her key once, and sleeps; from now on she has a mailbox")
+        async with self._agent(url, self._carol, "carol"):
+            tell("carol", "was here, and is gone")
+        async with self._agent(url, self._alice, "alice") as alice:
+            carol = self._carol.peer_id
+            for text in ("first things first", "then the second"):
+                receipt = await alice.send(carol, {"text": text})
+                tell("alice", f"{text:<26} receipt: {receipt.status}")
+
+            scene("The relay is killed with SIGKILL, and started again")
+            await process.die()
+            tell("relay", "is no more")
+            last = await alice.send(carol, {"text": LAST_WORD}, confirm=True)
+            tell("alice", f"{LAST_WORD:<26} receipt: {last.status}, in her outbox")
+            async with relay(self._folder, port=int(url.rpartition(":")[2])):
+                tell("relay", "is back on the same data directory, with the same key")
+                tell("alice", f"receipt is now: {await last.settled(30)}")
+                await self._carol_wakes(url, last)
+
+    async def _carol_wakes(self, url: str, last: agora.Receipt) -> None:
+        scene("Carol wakes up")
+        async with self._agent(url, self._carol, "carol") as carol:
+            async for message in carol:
+                tell("carol", f"finds {message.text!r} in her mailbox")
+                if message.text == LAST_WORD:
+                    await message.ack()
+                    break
+            tell("alice", f"Carol has signed that the last is {await last.confirmed(10)}")
 
 
-async def greet(url: str, alice: agora.Identity, bob: agora.Identity) -> None:
-    """Two agents find each other by presence, and talk."""
-    scene("Alice and Bob register; each message is signed by its sender")
-    async with (
-        agora.Client(url, alice, name="alice") as me,
-        agora.Client(url, bob, name="bob") as friend,
-    ):
-        receipt = await me.send(bob.peer_id, {"text": "hello, Bob"})
-        tell("alice", f"hello, Bob               receipt: {receipt.status}")
-        message = await anext(friend)
-        tell("bob", f"heard {message.text!r} from @{message.sender[-8:]}, verified")
-        await message.reply({"text": "hello, Alice"})
-        tell("alice", f"heard {(await anext(me)).text!r}")
+async def _peers_have_joined(client: agora.Client, count: int) -> None:
+    """Wait until *count* peers are online."""
+    events = client.events()  # from here on, so that none is missed
+    while len(client.peers) < count:
+        await anext(events)
 
 
-async def the_examples_talk(url: str, folder: Path) -> None:
-    """The three scripts of examples/, each in a process and a folder of its own."""
-    scene("The three examples join, greet whom they see, and hear a broadcast")
-    scripts = ("agora_example.py", "agora_minimal.py", "agora_20_line.py")
-    async with AsyncExitStack() as stage, agora.Client(url, agora.Identity.generate()) as crier:
-        running = [await stage.enter_async_context(example(s, url, folder)) for s in scripts]
-        await peers_have_joined(crier, len(scripts))
-        tell("crier", "broadcasts: market opens at nine")
-        await crier.broadcast({"text": "market opens at nine"})
-        for script in running:
-            await script.line("market opens at nine")
+async def _ask(wire: ClientConnection, frame: dict[str, Any]) -> dict[str, Any]:
+    """Write a frame by hand, and return what the relay makes of it."""
+    await wire.send(json.dumps(frame))
+    answer: dict[str, Any] = json.loads(await wire.recv())
+    return answer
 
 
-async def peers_have_joined(client: agora.Client, count: int) -> None:
-    """Wait until *count* peers are online; Carol is listed always, and does not count."""
-    if len(client.peers) > count:
-        return
-    async for _ in client.events():
-        if len(client.peers) > count:
-            return
-
-
-async def a_forger_fails(url: str, alice: agora.Identity, bob: agora.Identity) -> None:
-    """Nobody speaks for a key without it: not by another's envelope, and not by changing one."""
-    scene("Mallory has an envelope of Alice's, and sends it on with another sum")
-    signed = agora.seal(alice, type="publish", payload={"pay": 10}, to=bob.peer_id)
-    forged = signed.to_dict() | {"payload": {"pay": 10_000}}
-    await refused(url, agora.Identity.generate().peer_id, bob.peer_id, forged)
-    # Now Mallory claims to be Alice: her key is public, after all.
-    await refused(url, alice.peer_id, bob.peer_id, forged)
-
-
-async def refused(url: str, registered_as: str, to: str, envelope: object) -> None:
-    """Send an envelope by hand, and tell what the relay makes of it."""
-    async with connect(url) as wire:
-        await wire.send(json.dumps({"type": "register", "publicKey": registered_as}))
-        await wire.recv()
-        await wire.send(json.dumps({"type": "message", "to": to, "envelope": envelope}))
-        answer = json.loads(await wire.recv())
-        tell("relay", f"{answer['message']} ({answer['code']})")
-
-
-async def a_message_waits_in_the_outbox(
-    url: str, alice: agora.Identity, bob: agora.Identity
-) -> None:
-    """Bob has no mailbox at the relay, so Alice's own client keeps what she says."""
-    scene("Bob is away; Alice's client keeps her message until he comes")
-    async with agora.Client(url, alice, name="alice") as me:
-        receipt = await me.send(bob.peer_id, {"text": "are you there?"})
-        tell("alice", f"are you there?           receipt: {receipt.status} ({receipt.why})")
-        async with agora.Client(url, bob, name="bob") as friend:
-            tell("bob", f"comes, and hears {(await anext(friend)).text!r}")
-            tell("alice", f"receipt is now: {await receipt.settled(timeout=10)}")
-
-
-async def mail_for_carol(url: str, alice: agora.Identity, carol: agora.Identity) -> None:
-    """Carol is a storage peer: what is for her is committed to disk before it counts as sent."""
-    scene("Carol is away too, but the relay keeps her mail")
-    async with agora.Client(url, alice, name="alice") as me:
-        for text in ("first things first", "then the second", LAST_WORD):
-            receipt = await me.send(carol.peer_id, {"text": text})
-            assert receipt.status is Status.SENT, receipt
-            tell("alice", f"{text:<24} receipt: {receipt.status}")
-
-
-async def carol_comes_back(url: str, carol: agora.Identity) -> None:
-    """Her mail has outlived the relay's restart, in order."""
-    async with agora.Client(url, carol, name="carol") as me:
-        async for message in me:
-            tell("carol", f"finds {message.text!r} in her mailbox")
-            if message.text == LAST_WORD:
-                return
+def _tell_refusal(answer: dict[str, Any]) -> None:
+    tell("relay", f"{answer['code']}: {answer['message']}")
 
 
 if __name__ == "__main__":

@@ -78,8 +78,14 @@ class Process:
         async with asyncio.timeout(20):
             return await self._process.wait()
 
+    async def die(self) -> None:
+        """End it at once, as a power cut does."""
+        self.kill()
+        async with asyncio.timeout(20):
+            await self._process.wait()
+
     def kill(self) -> None:
-        """End it at once, if it still runs."""
+        """Have it ended at once, if it still runs."""
         if self._process.returncode is None:
             self._process.kill()
 
@@ -107,13 +113,12 @@ async def process(name: str, *arguments: str, folder: Path, aloud: bool) -> Asyn
 
 
 @asynccontextmanager
-async def relay(folder: Path, *, port: int, storage_peers: str) -> AsyncIterator[str]:
-    """Run `agora relay` on the embedded defaults; yield its URL."""
+async def relay(folder: Path, *, port: int) -> AsyncIterator[tuple[str, Process]]:
+    """Run `agora relay` on the embedded defaults; yield its URL, and the process."""
     command = ["-m", "agora", "relay", "--port", str(port), "--data-dir", str(folder / "relay")]
-    options = ["--storage-peers", storage_peers, "--log-json"]
-    async with process("relay", *command, *options, folder=folder, aloud=False) as running:
+    async with process("relay", *command, "--log-json", folder=folder, aloud=False) as running:
         listening = json.loads(await running.line('"listening"'))
-        yield listening["url"]
+        yield listening["url"], running
 
 
 @asynccontextmanager

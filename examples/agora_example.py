@@ -1,13 +1,14 @@
 """
-A peer for daily use: it keeps its key, comes back by itself, and holds messages until they can go.
+A peer for daily use: it keeps its key, comes back by itself, and loses no message, killed or not.
 
 It greets each peer it sees once, answers greetings, prints what comes, and sends what
 is typed: ``@125531b8 hello`` to one peer, also to one that has gone, for which the
 message then waits; a line without ``@`` to everyone online. Ctrl-C or SIGTERM stops it.
 
-The SDK signs and verifies, reconnects, queues and keeps to a rate. This program says
-how much of each, checks what others wrote before it uses it, and tells its user what
-happens: ``=`` state, ``>`` sent, ``<`` received, ``~`` waiting, ``!`` trouble.
+The SDK signs and verifies, reconnects, keeps to a rate, and keeps on disk what could not
+go yet, which key the relay has, and what has come before. This program says how much of
+each, checks what others wrote before it uses it, and tells its user what happens: ``=``
+state, ``>`` taken, ``<`` received, ``~`` waiting, ``!`` trouble.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import BinaryIO
 import agora
 from agora.canonical import Json
 from agora.client import (
+    Bounced,
     ClientEvent,
     ConnectionState,
     PresenceChanged,
@@ -36,6 +38,7 @@ from agora.client import (
 )
 from agora.errors import IdentityError, PeerReferenceError
 from agora.keys import PeerId, is_peer_id
+from agora.known_relays import KnownRelays
 from agora.references import Contact, resolve, short_key
 from agora.text import printable_line
 
@@ -47,8 +50,10 @@ else:
 RELAY_URL = "ws://localhost:9470"
 
 IDENTITY_FILE = Path("agora_example.json")  # in the working directory; --identity names another
+KNOWN_RELAYS_FILE = "known-relays.json"  # beside the identity, as is what waits to be sent
 RATE_LIMIT = (50, 10.0)  # messages, seconds: a quarter of what a relay allows unless told otherwise
 PATIENCE = 0.5  # seconds until a message is reported as kept waiting
+IN_TURN = "for its turn, {} messages in {:g} s, or for an answer".format(*RATE_LIMIT)
 MAX_TEXT = 4_000  # characters: a longer text is not taken
 MAX_ANSWERS = 3  # to one peer until it goes, or two machines might thank each other for ever
 
@@ -60,8 +65,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     exit_code = 0
     try:
-        with claimed_identity(parse_arguments().identity) as identity:
-            asyncio.run(Agent(identity).run())
+        with claimed_identity(parse_arguments().identity) as (path, identity):
+            asyncio.run(Agent(identity, path).run())
     except* KeyboardInterrupt:
         show("= stopped")
     except* agora.AgoraError as refused:
@@ -88,10 +93,12 @@ class Agent:
 
     _tasks: asyncio.TaskGroup  # what takes time: waiting for the user, and for messages to go
 
-    def __init__(self, identity: agora.Identity) -> None:
+    def __init__(self, identity: agora.Identity, path: Path) -> None:
         self._client = agora.Client(
             RELAY_URL,
             identity,
+            outbox=path.with_suffix(".outbox.sqlite3"),
+            known_relays=KnownRelays(path.with_name(KNOWN_RELAYS_FILE)),
             rate_limit=RATE_LIMIT,
             connect_timeout=0,  # it may come up before its relay does
         )
@@ -105,19 +112,20 @@ class Agent:
 
         Raises:
             ExceptionGroup: With the AgoraError for which coming back is no help, such as a
-                URL that is none.
+                URL that is none, or a relay that is not the one it was.
         """
         show(f"= this is {self._client.peer_id}")
         async with self._client, asyncio.TaskGroup() as self._tasks:
             # In time for all events: the client begins when this task first waits.
             self._client.listen(self._notice)
+            self._follow_what_was_kept()
             self._tasks.create_task(self._send_what_is_typed())
             try:
-                async for message in self._client:
+                async for message in self._client:  # to ask for the next one acks this one
                     self._receive(message)
             finally:
                 if count := len(self._client.outbox):
-                    show(f"! lost with this program: {count} unsent")
+                    show(f"= kept for next time: {count} unsent")
 
     # What happens
 
@@ -135,6 +143,8 @@ class Agent:
                     self._greet(peer)
                 else:
                     del self._answers[peer]
+            case Bounced(id_, code, recipient):
+                show(f"! {short_key(recipient)} never got message {id_[:8]}: {code}")
             case Trouble(error):
                 show(f"! {error}")
 
@@ -143,9 +153,7 @@ class Agent:
         if peer in self._greeted:
             return
         self._greeted.add(peer)
-        text = "Hello from agora_example.py!"
-        sending = self._client.send(peer, {"text": text})
-        self._tasks.create_task(self._say(short_key(peer), text, sending))
+        self._post(peer, "Hello from agora_example.py!")
 
     def _receive(self, message: agora.Message) -> None:
         """Show a message; answer it unless it is an answer. The SDK has verified who sent it."""
@@ -159,11 +167,28 @@ class Agent:
         # others, whose answers do not say what they answer.
         if message.in_reply_to is None and self._answers[message.sender] < MAX_ANSWERS:
             self._answers[message.sender] += 1
-            answer = "Hello back!"
-            sending = message.reply({"text": answer})
-            self._tasks.create_task(self._say(short_key(message.sender), answer, sending))
+            self._post(message.sender, "Hello back!", in_reply_to=message.id)
 
     # What is sent
+
+    def _post(self, peer: PeerId, text: str, in_reply_to: str | None = None) -> None:
+        """
+        Put a message into the outbox, and tell later what became of it.
+
+        Nothing waits here: an answer is in the outbox before its question counts as read.
+        """
+        try:
+            receipt = self._client.post(peer, {"text": text}, in_reply_to=in_reply_to)
+        except agora.AgoraError as error:
+            show(f"! {short_key(peer)}: {text} (not sent: {error})")
+        else:
+            self._tasks.create_task(self._follow(short_key(peer), text, receipt))
+
+    def _follow_what_was_kept(self) -> None:
+        """Tell what becomes of what an earlier run could not send."""
+        for receipt in self._client.outbox:
+            text = read_text(receipt.outgoing.envelope.payload) or ""
+            self._tasks.create_task(self._follow(short_key(receipt.to), text, receipt))
 
     async def _send_what_is_typed(self) -> None:
         """Send line by line; one that has to wait for the rate keeps the next from being read."""
@@ -184,11 +209,9 @@ class Agent:
         return reference if is_peer_id(reference) else resolve(reference, self._known.values())
 
     async def _say(self, to: str, text: str, sending: Awaitable[agora.Receipt]) -> None:
-        """Send, and tell what becomes of it: taken by the relay, waiting, or refused."""
-        messages, seconds = RATE_LIMIT
-        its_turn = f"at most {messages} messages go out in {seconds:g} s"
+        """Send what was typed; returns when the relay has had a word on it, or cannot yet."""
         loop = asyncio.get_running_loop()
-        notice = loop.call_later(PATIENCE, show, f"~ {to}: {text} (waits: {its_turn})")
+        notice = loop.call_later(PATIENCE, show, f"~ {to}: {text} (waits: {IN_TURN})")
         try:
             receipt = await sending
         except agora.AgoraError as error:
@@ -196,20 +219,23 @@ class Agent:
             return
         finally:
             notice.cancel()
-        if receipt.status is Status.SENT:
-            show(f"> {to}: {text}")
-            return
-        why = receipt.why or (its_turn if self._client.is_connected else "not connected")
-        show(f"~ {to}: {text} (waits: {why})")
-        self._tasks.create_task(self._follow(to, text, receipt))
+        self._tasks.create_task(self._follow(to, text, receipt, patience=0))
 
-    async def _follow(self, to: str, text: str, receipt: agora.Receipt) -> None:
-        """Tell when a message that had to wait has gone out at last."""
+    async def _follow(
+        self, to: str, text: str, receipt: agora.Receipt, patience: float = PATIENCE
+    ) -> None:
+        """Tell what became of a message, and before that what it waits for, if it has to."""
         try:
-            if await receipt.settled() is Status.SENT:
-                show(f"> {to}: {text}")
+            status = await receipt.settled(patience)
+            if status is Status.QUEUED:
+                why = receipt.why or (IN_TURN if self._client.is_connected else "not connected")
+                show(f"~ {to}: {text} (waits: {why})")
+                status = await receipt.settled()
         except agora.AgoraError as error:
             show(f"! {to}: {text} (not sent: {error})")
+            return
+        if status is not Status.QUEUED:  # as it is when this program ends
+            show(f"> {to}: {text} ({status})")
 
 
 def read_text(payload: Json) -> str | None:
@@ -225,9 +251,9 @@ def read_text(payload: Json) -> str | None:
 
 
 @contextmanager
-def claimed_identity(path: Path | None) -> Iterator[agora.Identity]:
+def claimed_identity(path: Path | None) -> Iterator[tuple[Path, agora.Identity]]:
     """
-    Give the identity in a file, made at the first run, and keep others off it meanwhile.
+    Give a file and the identity in it, made at the first run, and keep others off it meanwhile.
 
     Two programs with one key are one peer and never meet. So a second one that is
     started in the same folder gets a key of its own, in the file with the next number.
@@ -239,7 +265,7 @@ def claimed_identity(path: Path | None) -> Iterator[agora.Identity]:
         identity = agora.Identity.load_or_create(candidate)
         with open(candidate, "rb") as file:
             if lock(file):
-                yield identity
+                yield candidate, identity
                 return
     raise IdentityError(f"{candidate} is in use: name another file with --identity")
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from agora.codes import CLOSE_ADVICE, ERROR_ADVICE, CloseCode, ErrorCode, may_reconnect
+from agora.codes import (
+    CLOSE_ADVICE,
+    ERROR_ADVICE,
+    RECEIPT_MEANING,
+    CloseCode,
+    ErrorCode,
+    ReceiptStatus,
+    may_reconnect,
+)
 
 
 def test_every_code_has_its_advice() -> None:
+    assert set(RECEIPT_MEANING) == set(ReceiptStatus)
     assert set(ERROR_ADVICE) == set(ErrorCode)
     assert set(CLOSE_ADVICE) == set(CloseCode)
 
@@ -25,6 +34,8 @@ def test_codes_keep_their_values() -> None:
         "SLOW_CONSUMER": 4001,
         "IDLE": 4002,
         "REGISTER_TIMEOUT": 4003,
+        "PROOF_FAILED": 4500,
+        "PROOF_REQUIRED": 4502,
     }
 
 
@@ -34,8 +45,14 @@ def test_what_would_be_answered_alike_again_is_final_and_what_passes_is_not() ->
         "invalid_envelope",
         "sender_mismatch",
         "recipient_mismatch",
+        "proof_required",
+        "proof_failed",
+        "stale",
+        "from_the_future",
         "too_large",
         "duplicate",
+        "expired",
+        "undeliverable",
     }
 
 

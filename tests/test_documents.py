@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 import pytest
@@ -22,6 +23,13 @@ from agora.testing import RelayInThread, relay_in_thread
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
 TUTORIAL = ROOT / "docs/tutorial/first-agents.md"
+NEVER_LOSE = ROOT / "docs/howto/never-lose-a-message.md"
+PAGES_WITH_TESTS = [
+    TUTORIAL,
+    NEVER_LOSE,
+    ROOT / "docs/howto/test-your-agent.md",
+    ROOT / "docs/howto/who-may-write-to-me.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -70,7 +78,7 @@ def _parse(command: click.Command, words: list[str], parent: click.Context | Non
 
 def test_every_variable_that_a_page_names_is_read() -> None:
     read = {name for declared in SETTINGS.values() for name in environment_names(declared)}
-    others = {"AGORA_CONFIG", "AGORA_CONFIG_DIR", "AGORA_RELAY_URL"}
+    others = {"AGORA_CONFIG", "AGORA_CONFIG_DIR", "AGORA_KNOWN_RELAYS", "AGORA_RELAY_URL"}
     named = {name for page in PAGES for name in re.findall(r"\bAGORA_[A-Z_]+\b", page.read_text())}
 
     assert named - read - others == set()
@@ -83,10 +91,46 @@ def test_the_events_of_the_logs_are_those_of_the_page() -> None:
         name for row in table.splitlines()[2:] for name in re.findall(r"`(.*?)`", row.split("|")[1])
     }
 
-    sources = [*ROOT.glob("src/agora/protocol/*.py"), *ROOT.glob("src/agora/relay/*.py")]
-    text = "".join(path.read_text() for path in [*sources, ROOT / "src/agora/cli/relay.py"])
+    text = "".join(path.read_text() for path in _sources_of_the_relays_log())
     pattern = r'(?:Note|_note|_log\.(?:info|warning|error|exception))\(\s*"([^"]+)"'
-    assert told == set(re.findall(pattern, text))
+    assert told == {name.replace("%s", "mailbox") for name in re.findall(pattern, text)}
+
+
+def _sources_of_the_relays_log() -> list[Path]:
+    source = ROOT / "src/agora"
+    shared = [source / "group_commit.py", source / "cli/relay.py", source / "cli/open_files.py"]
+    return [*source.glob("protocol/**/*.py"), *source.glob("relay/*.py"), *shared]
+
+
+# Claims, each held by a test
+
+
+HELD = [ROOT / "docs/explanation/delivery.md", ROOT / "docs/explanation/threat-model.md"]
+"""Pages whose tables name, in their last column, the tests that hold what they say."""
+
+_TEST = r"`([\w/]+\.py)::(\w+)`"
+
+
+@pytest.mark.parametrize("page", [*HELD, ROOT / "SECURITY.md"], ids=lambda page: page.name)
+def test_every_test_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(_TEST, page.read_text())
+
+    assert named
+    assert [name for file, name in named if not _is_defined(name, ROOT / "tests" / file)] == []
+
+
+def _is_defined(name: str, file: Path) -> bool:
+    text = file.read_text() if file.exists() else ""
+    return re.search(rf"^ *(?:async )?(?:def|class) {name}\b", text, re.MULTILINE) is not None
+
+
+@pytest.mark.parametrize("page", HELD, ids=lambda page: page.name)
+def test_every_row_of_a_table_of_claims_names_a_test(page: Path) -> None:
+    tables = re.findall(r"^\|.*\| Held by \|\n\|[-|]+\|\n((?:\|.*\n)+)", page.read_text(), re.M)
+    rows = [row for table in tables for row in table.splitlines()]
+
+    assert rows
+    assert [row for row in rows if not re.search(_TEST, row.split("|")[-2])] == []
 
 
 # Blocks of Python, each a file
@@ -102,6 +146,13 @@ def _write_blocks(page: Path, folder: Path, url: str) -> None:
 def tutorial(tmp_path: Path, agora_relay: RelayInThread) -> Path:
     """The tutorial's files in an empty folder, talking to the test's relay."""
     _write_blocks(TUTORIAL, tmp_path, agora_relay.url)
+    return tmp_path
+
+
+@pytest.fixture
+def careful(tmp_path: Path, agora_relay: RelayInThread) -> Path:
+    """The files of the page about never losing a message."""
+    _write_blocks(NEVER_LOSE, tmp_path, agora_relay.url)
     return tmp_path
 
 
@@ -137,22 +188,59 @@ async def test_the_tutorials_agents_ask_answer_and_wait_for_each_other(tutorial:
 
     await _interrupt(weather)
     leave_word = await _start(tutorial, "leave_word.py", peer)
-    assert await _line(leave_word) == "at first: queued unknown_recipient"
+    assert await _line(leave_word) == "the relay: stored"
     weather = await _start(tutorial, "weather.py")
 
-    assert await _line(leave_word) == "at last: sent"
+    assert await _line(leave_word) == "the agent: processed"
     assert (await _line(weather)).removeprefix("weather is ") == peer
     weather.terminate()
     await asyncio.gather(weather.wait(), leave_word.wait())
 
 
-@pytest.mark.parametrize("page", [TUTORIAL, ROOT / "docs/howto/test-your-agent.md"], ids=str)
+@pytest.mark.parametrize("page", PAGES_WITH_TESTS, ids=lambda page: page.name)
 async def test_the_tests_that_a_page_shows_pass(page: Path, tmp_path: Path) -> None:
     _write_blocks(page, tmp_path, "")
     run = await _start(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", ".")
     output, _ = await run.communicate()
 
     assert run.returncode == 0, output.decode()
+
+
+@pytest.mark.parametrize(
+    ("worker", "sender"), [("worker.py", "order.py"), ("plain_worker.py", "plain_order.py")]
+)
+async def test_what_is_ordered_is_packed_and_said_to_be(
+    worker: str, sender: str, careful: Path
+) -> None:
+    packing = await _start(careful, worker)
+    peer = (await _line(packing)).removeprefix("worker is ")
+    output, _ = await (await _start(careful, sender, peer, "chair")).communicate()
+    assert output.decode().splitlines() == [
+        "the relay says delivered",
+        "the worker says processed",
+    ]
+    assert await _line(packing) == "packed chair"
+
+    await _interrupt(packing)
+    order = await _start(careful, sender, peer, "table")
+    packing = await _start(careful, worker)
+    await _line(packing)
+    assert await _line(packing) == "packed table"
+    assert (await order.communicate())[0].decode().endswith("the worker says processed\n")
+    await _interrupt(packing)
+
+
+async def test_what_a_worker_gives_up_is_said_to_have_failed(careful: Path) -> None:
+    packing = await _start(careful, "worker.py")
+    peer = (await _line(packing)).removeprefix("worker is ")
+    (careful / "order.py").write_text(
+        (careful / "order.py").read_text().replace('{"item": item}', "item")
+    )
+
+    output, _ = await (await _start(careful, "order.py", peer, "chair")).communicate()
+
+    assert output.decode().endswith("the worker says failed\n")
+    await _interrupt(packing)
 
 
 async def test_agents_without_asyncio_ask_answer_and_end(plain: Path) -> None:
@@ -197,6 +285,21 @@ async def test_an_authority_of_ones_own_is_made_and_trusted_as_shown(tmp_path: P
         connect = await _start(tmp_path, "connect.py", relay.url)
         assert await _line(connect) == "connected"
         await connect.wait()
+
+
+async def test_a_relay_is_known_again_as_shown(tmp_path: Path, agora_relay: RelayInThread) -> None:
+    _write_blocks(ROOT / "docs/howto/tls.md", tmp_path, "")
+    remember = await _start(tmp_path, "remember.py", agora_relay.url)
+    said = await _line(remember)
+    await remember.wait()
+
+    assert said == f"the relay is {agora_relay.relay.peer_id}"
+    assert agora_relay.relay.peer_id in (tmp_path / "known-relays.json").read_text()
+    agora_relay.stop()
+    with relay_in_thread(port=urlsplit(agora_relay.url).port) as other:
+        remember = await _start(tmp_path, "remember.py", other.url)
+        output, _ = await remember.communicate()
+    assert "RelayChangedError" in output.decode()
 
 
 async def _line_with(text: str, process: asyncio.subprocess.Process) -> None:

@@ -17,12 +17,12 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "agora"
 
 FLOORS = {
-    0: "errors codes limits",
+    0: "errors codes limits settings",
     1: "keys canonical ecmascript",
     2: "envelope references text",
-    3: "frames",
+    3: "frames/",
     4: "protocol/",
-    5: "mailbox/ files",
+    5: "mailbox/ files group_commit known_relays",
     6: "identity sealing relay/ client/ sync",
     8: "cli/ testing/",
 }
@@ -71,6 +71,14 @@ def test_a_module_imports_only_from_below(path: Path) -> None:
     }
 
     assert (above, beside) == (set(), set())
+
+
+@pytest.mark.parametrize(("side", "other"), [("relay", "client"), ("client", "relay")])
+def test_the_two_sides_of_the_protocol_never_know_each_other(side: str, other: str) -> None:
+    imported = {name for path in SOURCE.glob(f"protocol/{side}/*.py") for name in imports_of(path)}
+
+    assert imported
+    assert {name for name in imported if name.startswith(f"agora.protocol.{other}")} == set()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agora.errors import ConfigurationError
-from agora.limits import Limits, bounds, check_setting
+from agora.limits import Limits
+from agora.settings import bounds, check_setting
 
 NUMBERS = [declared for declared in fields(Limits) if not isinstance(declared.default, bool)]
 

@@ -141,8 +141,13 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
     ]
     text = str(signature.replace(parameters=shown, return_annotation=inspect.Signature.empty))
     text = re.sub(r"<(\w+\.\w+): [^>]*>", r"\1", text)  # the default is a member of an enumeration
+    text = re.sub(r"frozenset\(\{([^}]*)\}\)", _sorted_members, text)  # else as hashed today
     # A comma inside brackets belongs to a type.
-    return [each for each in re.split(r", (?![^\[(]*[\])])", text[1:-1]) if each]
+    return [each for each in re.split(r", (?![^\[({]*[\])}])", text[1:-1]) if each]
+
+
+def _sorted_members(found: re.Match[str]) -> str:
+    return f"frozenset({{{', '.join(sorted(found[1].split(', ')))}}})"
 
 
 def _returned(function: Callable[..., Any]) -> str:

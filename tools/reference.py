@@ -21,11 +21,21 @@ from agora import client, errors, sync, testing
 from agora.cli.exits import EXIT_CODES, exit_code
 from agora.cli.program import program
 from agora.cli.settings import flags_of, shown_default
-from agora.codes import CLOSE_ADVICE, ERROR_ADVICE, Advice, CloseCode, ErrorCode
+from agora.codes import (
+    CLOSE_ADVICE,
+    ERROR_ADVICE,
+    RECEIPT_MEANING,
+    Advice,
+    CloseCode,
+    ErrorCode,
+    ReceiptStatus,
+)
 from agora.errors import AgoraError
 from agora.keys import KeyPair
-from agora.limits import Limits, bounds
+from agora.known_relays import KnownRelays
+from agora.limits import Limits
 from agora.relay.config import SETTINGS, LogConfig, environment_names
+from agora.settings import bounds
 from agora.testing import conformance, conversation
 from agora.testing.clock import ManualClock
 from tools.api import class_section, function_section, prose
@@ -165,13 +175,21 @@ def _failure_row(kind: type[AgoraError]) -> tuple[str, str, str]:
 JSON_OBJECTS = {
     "init": "`status` (`initialized`, `already_initialized`, `updated`), `publicKey`, `configPath`",
     "whoami": "`publicKey`, `short`, `configPath`, `relay`, `name`",
-    "send": "`status` (`sent`), `id`, `to`, `type`",
+    "send": "`status` (`delivered`, `stored`, `sent`, `duplicate`; `queued` in the outbox, before "
+    "the failure that keeps it there), `id`, `to`, `type`, `count` (to how many a broadcast went)",
+    "send --confirm": "one more: `status` (`processed`), `id`, `to`, `type`",
     "request": "the answer, as `listen: message`",
     "listen: message": "`event` (`message`), `id`, `type`, `from`, `name`, `claimedName`, `to`, "
     "`timestamp`, `inReplyTo`, `payload`",
     "listen: presence": "`event` (`peer_online`, `peer_offline`), `publicKey`, `name`, "
     "`claimedName`",
     "listen: connection": "`event` (`connected`, `connecting`, `closed`), `code`, `message`",
+    "listen: receipt": "`event` (`receipt`), `status`, `id`, `to`, `name`: of what waited in the "
+    "outbox",
+    "listen: bounced": "`event` (`bounced`), `code`, `id`, `to`, `name`: the relay gave it up",
+    "listen: withheld": "`event` (`withheld`), `reason` (`ignored`, `not_a_contact`), `id`, "
+    "`type`, `from`, `name`",
+    "listen: contact_request": "`event` (`contact_request`), `id`, `type`, `from`, `claimedName`",
     "listen: error": "`event` (`error`), `code`, `reason`, `message`: a forged message, say, or an "
     "error of the relay; it goes on",
     "peers": "`publicKey`, `name`, `claimedName`, `online` (null if nobody was asked)",
@@ -182,6 +200,9 @@ JSON_OBJECTS = {
     "keys export": "`publicKey` or `privateKey`; with a file `status` (`exported`), `publicKey`, "
     "`path`",
     "keys import": "`status` (`imported`), `publicKey`, `configPath`",
+    "known-relays": "`relay` (host and port), `publicKey`",
+    "known-relays pin": "`status` (`pinned`, `replaced`), `relay`, `publicKey`",
+    "known-relays forget": "`status` (`forgotten`), `relay`",
 }
 """What each command writes with ``--json``; a test holds the commands to it."""
 
@@ -256,6 +277,7 @@ def _plain(text: str) -> str:
 
 def codes_page() -> str:
     """Return docs/reference/codes.md."""
+    receipts = [(f"`{status}`", RECEIPT_MEANING[status]) for status in ReceiptStatus]
     errors = [_code_row(f"`{code}`", ERROR_ADVICE[code]) for code in ErrorCode]
     closes = [
         _code_row(f"{code:d} `{code.name.lower()}`", CLOSE_ADVICE[code]) for code in CloseCode
@@ -263,7 +285,9 @@ def codes_page() -> str:
     return "\n".join(
         [
             _CODES_TEXT,
-            "## In an `error` frame\n",
+            f"## In a `receipt` frame\n\n{_RECEIPTS_TEXT}",
+            _table(("Status", "What has become of the envelope"), receipts),
+            f"## In an `error` frame\n\n{_ERRORS_TEXT}",
             _table(("Code", "When", "What to do", "Sent again by our client"), errors),
             "## When a connection is closed\n",
             _table(("Code", "When", "What to do", "Our client comes back"), closes),
@@ -274,10 +298,17 @@ def codes_page() -> str:
 _CODES_TEXT = f"""# Codes
 
 {_MADE}
-A code is for programs and never changes its meaning; the text beside it is for people. An error
-answers one frame, which has changed nothing, and names its envelope (`id`) and recipient (`to`)
-where it had them. Close codes
-from 4500 to 4999 mean that coming back would not help; none of ours is one yet.
+A code is for programs and never changes its meaning; the text beside it is for people. What they
+are answers to: [protocol](protocol.md). Close codes from 4500 to 4999 mean that coming back would
+not help.
+"""
+
+_RECEIPTS_TEXT = """What a relay tells a sender that registered with proof, once for each envelope
+and recipient.
+"""
+
+_ERRORS_TEXT = """An error answers one frame, which has changed nothing, and names its envelope
+(`id`) and recipient (`to`) where it had them. Two codes come later, in the payload of a bounce.
 """
 
 
@@ -290,7 +321,7 @@ def _code_row(code: str, advice: Advice) -> tuple[str, ...]:
 
 def python_page() -> str:
     """Return docs/reference/python.md."""
-    shown = "status id to why settled"  # the rest of a receipt is for the client
+    shown = "status id to why count bounced kept settled confirmed"  # the rest is the client's
     return "\n".join(
         [
             _PYTHON_TEXT,
@@ -310,7 +341,15 @@ def python_page() -> str:
             "What `listen` and `events` of a client tell of; each is in `agora.client`.\n",
             class_section("StateChanged", client.StateChanged),
             class_section("PresenceChanged", client.PresenceChanged),
+            class_section("Bounced", client.Bounced),
+            class_section("Withheld", client.Withheld),
+            class_section("ContactRequest", client.ContactRequest),
             class_section("Trouble", client.Trouble),
+            f"## Who may write, and which relay\n\n{_CONSENT_TEXT}",
+            class_section("agora.client.Guard", client.Guard),
+            class_section("agora.client.ContactPolicy", client.ContactPolicy, is_made_here=False),
+            class_section("agora.client.ConsentRules", client.ConsentRules),
+            class_section("agora.known_relays.KnownRelays", KnownRelays),
             f"## Without asyncio\n\n{_SYNC_TEXT}",
             class_section("agora.sync.Client", sync.Client, is_made_here=False, only="on run"),
             class_section("agora.sync.Message", sync.Message, is_made_here=False, only="reply"),
@@ -336,6 +375,9 @@ The public names, with what their docstrings say. `import agora` gives the names
 as `agora.Client`, and `agora.sync`; the rest is imported from its module. Where a call is shown
 with `await`, it needs one. A client and a relay are context managers: `async with` starts and
 closes them. `async for message in client` gives the messages as they come.
+"""
+
+_CONSENT_TEXT = """How to use it: [who may write to me](../howto/who-may-write-to-me.md).
 """
 
 _SYNC_TEXT = """All other members are those of `agora.Client`, `agora.Message` and `agora.Receipt`,

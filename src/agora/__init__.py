@@ -27,6 +27,7 @@ from agora.errors import (
     OutboxFullError,
     PeerReferenceError,
     RefusedError,
+    RelayChangedError,
     TryAgainError,
 )
 from agora.identity import Identity
@@ -35,6 +36,7 @@ from agora.sealing import seal
 if TYPE_CHECKING:
     from agora import sync
     from agora.client import Client, Message, Receipt
+    from agora.known_relays import KnownRelays
     from agora.relay import Relay
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "EnvelopeError",
     "Identity",
     "InputError",
+    "KnownRelays",
     "Message",
     "MissingExtraError",
     "NoAnswerError",
@@ -54,6 +57,7 @@ __all__ = [
     "Receipt",
     "RefusedError",
     "Relay",
+    "RelayChangedError",
     "TryAgainError",
     "canonical_json",
     "open_envelope",
@@ -67,6 +71,7 @@ __version__ = "0.1.0"
 # has not installed what the relay needs.
 _SHELLS = {
     "Client": "agora.client",
+    "KnownRelays": "agora.known_relays",
     "Message": "agora.client",
     "Receipt": "agora.client",
     "Relay": "agora.relay",

@@ -1,5 +1,5 @@
 """
-Error codes and close codes: one table each, from which the reference page is made.
+Error codes, receipts and close codes: one table each, from which the reference page is made.
 
 A code is for programs and never changes its meaning; the text beside it in a
 frame is for people. ``final`` says that sending the same thing again cannot help.
@@ -14,28 +14,54 @@ __all__ = [
     "ABNORMAL_CLOSE",
     "CLOSE_ADVICE",
     "ERROR_ADVICE",
+    "RECEIPT_MEANING",
     "Advice",
     "CloseCode",
     "ErrorCode",
+    "ReceiptStatus",
     "may_reconnect",
 ]
 
 
 class ErrorCode(StrEnum):
-    """What an ``error`` frame carries in ``code``."""
+    """What an ``error`` frame carries in ``code``; the last two are carried by bounces."""
 
     INVALID_MESSAGE = "invalid_message"
     NOT_REGISTERED = "not_registered"
+    PROOF_REQUIRED = "proof_required"
+    PROOF_FAILED = "proof_failed"
     INVALID_ENVELOPE = "invalid_envelope"
     SENDER_MISMATCH = "sender_mismatch"
     RECIPIENT_MISMATCH = "recipient_mismatch"
+    STALE = "stale"
+    FROM_THE_FUTURE = "from_the_future"
     TOO_LARGE = "too_large"
     RATE_LIMITED = "rate_limited"
+    OUT_OF_ORDER = "out_of_order"
     DUPLICATE = "duplicate"
     UNKNOWN_RECIPIENT = "unknown_recipient"
     MAILBOX_FULL = "mailbox_full"
     UNAVAILABLE = "unavailable"
     AT_CAPACITY = "at_capacity"
+    EXPIRED = "expired"
+    UNDELIVERABLE = "undeliverable"
+
+
+class ReceiptStatus(StrEnum):
+    """What a ``receipt`` frame says of one envelope and one recipient."""
+
+    DELIVERED = "delivered"
+    STORED = "stored"
+    SENT = "sent"
+    DUPLICATE = "duplicate"
+
+
+RECEIPT_MEANING: dict[ReceiptStatus, str] = {
+    ReceiptStatus.DELIVERED: "a session of the recipient has acked it",
+    ReceiptStatus.STORED: "it is committed to the recipient's mailbox and synced to disk",
+    ReceiptStatus.SENT: "it was handed to an open connection that cannot ack; no more is known",
+    ReceiptStatus.DUPLICATE: "an earlier copy was acked, or is committed and synced",
+}
 
 
 class CloseCode(IntEnum):
@@ -51,6 +77,8 @@ class CloseCode(IntEnum):
     SLOW_CONSUMER = 4001
     IDLE = 4002
     REGISTER_TIMEOUT = 4003
+    PROOF_FAILED = 4500
+    PROOF_REQUIRED = 4502
 
 
 ABNORMAL_CLOSE = 1006
@@ -73,6 +101,18 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
         final=True,
     ),
     ErrorCode.NOT_REGISTERED: Advice("a frame before registration", "register first", final=False),
+    ErrorCode.PROOF_REQUIRED: Advice(
+        "the key has proven itself here before, or the relay takes no other; "
+        "the connection is closed",
+        "register with proof (`protocol` 1)",
+        final=True,
+    ),
+    ErrorCode.PROOF_FAILED: Advice(
+        "the proof is not the key's, not for this challenge, or not for a name of this relay; "
+        "the connection is closed",
+        "connect by a name the relay knows, or have it given `--public-name`",
+        final=True,
+    ),
     ErrorCode.INVALID_ENVELOPE: Advice(
         "the envelope does not verify; `reason` says which check failed",
         "fix the program",
@@ -88,6 +128,16 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
         "name every recipient in the envelope",
         final=True,
     ),
+    ErrorCode.STALE: Advice(
+        "signed longer ago than `--freshness-past`; `now` is the relay's time",
+        "correct the clock and sign anew: the old envelope's fate is unknown",
+        final=True,
+    ),
+    ErrorCode.FROM_THE_FUTURE: Advice(
+        "signed further ahead than `--freshness-future`; `now` is the relay's time",
+        "correct the clock and sign anew",
+        final=True,
+    ),
     ErrorCode.TOO_LARGE: Advice(
         "the envelope's canonical form is over `--max-frame-bytes`, though the frame was not",
         "send less at once",
@@ -96,6 +146,11 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
     ErrorCode.RATE_LIMITED: Advice(
         "more than the key or the connection may send; nothing was consumed",
         "wait for `retryAfterMs`, then send it again",
+        final=False,
+    ),
+    ErrorCode.OUT_OF_ORDER: Advice(
+        "the envelope named in `after` was not taken, so this one would overtake it",
+        "send them again, in order",
         final=False,
     ),
     ErrorCode.DUPLICATE: Advice(
@@ -107,7 +162,8 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
         final=False,
     ),
     ErrorCode.MAILBOX_FULL: Advice(
-        "the recipient's mailbox is at its bound; nothing older was thrown away",
+        "no room for it; `scope` says in what: the recipient's `mailbox`, what one `sender` may "
+        "hold of it, or the whole `store`; nothing older was thrown away",
         "try again when the recipient has been online",
         final=False,
     ),
@@ -117,9 +173,19 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
         final=False,
     ),
     ErrorCode.AT_CAPACITY: Advice(
-        "no room for another connection or peer; the connection is closed",
+        "no room for another connection, peer or pin; the connection is closed",
         "reconnect with backoff",
         final=False,
+    ),
+    ErrorCode.EXPIRED: Advice(
+        "in a bounce: it waited in the mailbox for longer than `--mailbox-max-age`",
+        "send it again, if it still matters",
+        final=True,
+    ),
+    ErrorCode.UNDELIVERABLE: Advice(
+        "in a bounce: the recipient nacked it `--max-nacks` times",
+        "ask whoever runs the recipient: it is among the relay's dead letters",
+        final=True,
     ),
 }
 
@@ -151,6 +217,14 @@ CLOSE_ADVICE: dict[CloseCode, Advice] = {
     ),
     CloseCode.REGISTER_TIMEOUT: Advice(
         "no registration within `--register-timeout`", "register at once", final=False
+    ),
+    CloseCode.PROOF_FAILED: Advice(
+        "error `proof_failed`", "correct the relay's name or the key", final=True
+    ),
+    CloseCode.PROOF_REQUIRED: Advice(
+        "error `proof_required`, or the key has just proven itself in another session",
+        "register with proof",
+        final=True,
     ),
 }
 

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import ClassVar, Final, Self, TypeVar, cast
+from typing import ClassVar, Final, Self, TypeGuard, TypeVar, cast
 
 from agora.canonical import Json, canonical_text, json_text, parse_json
 from agora.ecmascript import WHITE_SPACE, is_number, is_truthy
@@ -32,6 +32,7 @@ __all__ = [
     "Envelope",
     "LegacyEnvelope",
     "Sealed",
+    "is_envelope_id",
     "open_envelope",
     "open_legacy_envelope",
     "seal",
@@ -76,8 +77,7 @@ class Sealed:
     def claimed_id(self) -> str | None:
         """The id it says it has, if that could be one."""
         claimed = self.members.get("id")
-        is_possible = isinstance(claimed, str) and _POSSIBLE_ID.fullmatch(claimed)
-        return cast("str", claimed) if is_possible else None
+        return claimed if is_envelope_id(claimed) else None
 
     @property
     def claimed_sender(self) -> str | None:
@@ -95,6 +95,11 @@ class Sealed:
 
 # Looked at before it is repeated: a claim is a stranger's text, and ends up in logs.
 _POSSIBLE_ID: Final = re.compile("[0-9a-f]{64}")
+
+
+def is_envelope_id(value: object) -> TypeGuard[str]:
+    """Tell whether *value* could be an envelope's id: SHA-256 in lower-case hex."""
+    return isinstance(value, str) and _POSSIBLE_ID.fullmatch(value) is not None
 
 
 def _string_or_none(value: Json) -> str | None:

@@ -12,6 +12,7 @@ Every exception that Agora raises, as a tree drawn by what the caller can do.
     │   ├── PeerReferenceError        no peer, or more than one, has that name
     │   └── ConfigurationError        a setting that cannot be
     ├── RefusedError                  the other side said no, finally; see ``code``
+    ├── RelayChangedError             not the relay that is known by this URL
     ├── TryAgainError                 nothing is lost: wait, then do it again
     │   ├── NotConnectedError         no relay at the moment
     │   ├── NoAnswerError             no answer within the timeout (TimeoutError)
@@ -40,6 +41,7 @@ __all__ = [
     "OutboxFullError",
     "PeerReferenceError",
     "RefusedError",
+    "RelayChangedError",
     "TryAgainError",
 ]
 
@@ -136,6 +138,16 @@ class RefusedError(AgoraError):
         super().__init__(f"{message} ({code})")
         self.code = code
         self.envelope_id = envelope_id
+
+
+class RelayChangedError(AgoraError):
+    """
+    The relay has another key than the one that is known by its URL, or does not prove it.
+
+    The message names the URL, both keys, and the command to forget the old one.
+    """
+
+    code = "relay_changed"
 
 
 class TryAgainError(AgoraError):

@@ -4,6 +4,7 @@ The config file: who I am, whom I know, which relay I use.
 The layout is the reference's, so its users keep their keys, and members that
 Agora does not know stay as they are. The one rule: the file holds a private
 key, so at every moment of its life it is whole, and closed to everybody else.
+Beside it is the list of those who are ignored, again where the reference has it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import secrets
 import shlex
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Final, TypeAlias
 from agora.canonical import Json, parse_json
 from agora.errors import AgoraError, CanonicalJSONError, ConfigurationError, IdentityError
 from agora.keys import KeyPair, is_peer_id, peer_id
+from agora.protocol.client.consent import ContactPolicy
 from agora.references import Contact, expand
 from agora.text import sanitize_text
 
@@ -32,10 +34,14 @@ __all__ = [
     "FilePath",
     "config_path",
     "create_config",
+    "ignored_path",
     "load_config",
+    "load_ignored",
     "mode_for_others",
     "read_members",
     "save_config",
+    "save_ignored",
+    "sync_directory",
     "write_new",
 ]
 
@@ -76,6 +82,25 @@ class Config:
         """The known peers, one for each key; of two entries for a key the later counts."""
         found = (_contact(key, entry) for key, entry in self._object("peers").items())
         return tuple({contact.public_key: contact for contact in found if contact}.values())
+
+    @property
+    def contact_policy(self) -> ContactPolicy:
+        """
+        Who may write to us: ``contactPolicy``, a member of ours; without it everybody.
+
+        Raises:
+            ConfigurationError: It is none that there is. Nobody guesses what was meant.
+        """
+        policy = self.members.get("contactPolicy", ContactPolicy.OPEN)
+        if policy not in list(ContactPolicy):
+            raise ConfigurationError(
+                f"contactPolicy of {policy!r} is none of {' · '.join(ContactPolicy)}"
+            )
+        return ContactPolicy(str(policy))
+
+    def with_contact_policy(self, policy: ContactPolicy) -> Config:
+        """Return a config with this policy."""
+        return self._with("contactPolicy", str(policy))
 
     def with_contact(self, contact: Contact) -> Config:
         """
@@ -219,6 +244,41 @@ def read_members(path: FilePath, *, must_be_private: bool = True) -> dict[str, J
     return None if content is None else _decode(content, path)
 
 
+def ignored_path(config_path: FilePath) -> Path:
+    """Return where the list of ignored peers is: beside the config file."""
+    return Path(config_path).with_name("IGNORED_PEERS.md")
+
+
+def load_ignored(path: FilePath) -> tuple[str, ...]:
+    """
+    Return who is on the list at *path*, sorted; nobody if there is none.
+
+    A line is a peer id; those that begin with ``#`` say nothing. What is no peer
+    id stays on the list, and ignores nobody.
+
+    Raises:
+        ConfigurationError: It cannot be read: rather that than to hear whom we ignore.
+    """
+    with _naming(path, "read", "ignore list", ConfigurationError):
+        content = _read(path, must_be_private=False)
+    lines = (content or b"").decode("utf-8", "surrogateescape").split("\n")
+    stripped = {line.strip() for line in lines}
+    return tuple(sorted(line for line in stripped if line and not line.startswith("#")))
+
+
+def save_ignored(path: FilePath, peers: Iterable[str]) -> None:
+    """
+    Write the list as the reference does, in one step.
+
+    Raises:
+        ConfigurationError: It cannot be written; what was there is unchanged.
+    """
+    lines = ["# Ignored peers", "# One public key per line", *sorted(set(peers))]
+    content = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+    with _naming(path, "write", "ignore list", ConfigurationError):
+        _write(path, content, overwrite=True)
+
+
 # What the members mean
 
 
@@ -290,8 +350,13 @@ def _encode(config: Config) -> bytes:
 
 
 @contextmanager
-def _naming(path: FilePath, action: str) -> Iterator[None]:
-    """Let whatever goes wrong be an `IdentityError` that names the file."""
+def _naming(
+    path: FilePath,
+    action: str,
+    what: str = "config file",
+    kind: type[AgoraError] = IdentityError,
+) -> Iterator[None]:
+    """Let whatever goes wrong be an error of one *kind* that names the file."""
     try:
         yield
     except AgoraError:
@@ -299,7 +364,7 @@ def _naming(path: FilePath, action: str) -> Iterator[None]:
     except (OSError, ValueError, RecursionError) as error:
         # ValueError: a null character in the path; RecursionError: json.dumps on a deep value
         reason = getattr(error, "strerror", None) or error
-        raise IdentityError(f"Cannot {action} config file: {path}: {reason}") from error
+        raise kind(f"Cannot {action} {what}: {path}: {reason}") from error
 
 
 def _absolute(path: str) -> Path:
@@ -354,7 +419,7 @@ def _write(path: FilePath, content: bytes, *, overwrite: bool) -> bool:
         is_written = _move(temporary, target, overwrite=overwrite)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
     return is_written
 
 
@@ -379,7 +444,7 @@ def _move(source: Path, target: Path, *, overwrite: bool) -> bool:
     return True
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Put the new name on the disk as well, where a directory can be opened (not on Windows)."""
     with suppress(OSError):  # the file is there already, and that it stays is all that is in doubt
         descriptor = os.open(directory, os.O_RDONLY)

@@ -1,59 +1,14 @@
 """
 Every bound of a relay, with its unit, its reason and what happens at it.
-
-A bound is a field of :class:`Limits`; its metadata is the one place from which
-``agora relay --help``, the environment names and the settings page are made.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
-from agora.errors import ConfigurationError
+from agora.settings import check_setting, setting
 
-__all__ = ["Limits", "bounds", "check_setting", "setting"]
-
-
-def setting(
-    default: Any,
-    *,
-    unit: str,
-    help: str,
-    reason: str,
-    overflow: str = "",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: tuple[str, ...] = (),
-    env: str | None = None,
-) -> Any:
-    """
-    Declare one setting as a dataclass field.
-
-    Args:
-        default: The value when nobody says otherwise.
-        unit: Unit of the value, ``""`` for a plain choice.
-        help: What it is, for people, without a full stop.
-        reason: Why the default is what it is.
-        overflow: What happens at the bound.
-        minimum: Smallest value allowed.
-        maximum: Largest value allowed; every number has one, see :func:`bounds`.
-        choices: The values allowed, where they can be counted.
-        env: Environment variable, where it is not ``AGORA_`` and the field's name.
-    """
-    metadata: Mapping[str, Any] = {
-        "unit": unit,
-        "help": help,
-        "reason": reason,
-        "overflow": overflow,
-        "minimum": minimum,
-        "maximum": maximum,
-        "choices": choices,
-        "env": env,
-    }
-    return field(default=default, metadata=metadata)
+__all__ = ["Limits"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,12 +105,92 @@ class Limits:
         overflow="error `rate_limited` with `retryAfterMs`",
         minimum=1,
     )
+    rate_limit_max_address_messages: int = setting(
+        20_000,
+        unit="messages",
+        help="messages that all keys of one network address may send at once, and within "
+        "each window",
+        reason="a hundred busy agents behind one NAT; keys are free, addresses are not",
+        overflow="error `rate_limited` with `retryAfterMs`",
+        minimum=1,
+    )
+    rate_limit_max_joins: int = setting(
+        10_000,
+        unit="registrations",
+        help="registrations from one network address at once, and within each window",
+        reason="a whole fleet that comes back at once; each costs a signature",
+        overflow="error `rate_limited` with `retryAfterMs`",
+        minimum=1,
+    )
     broadcast_cost: int = setting(
         10,
         unit="messages",
         help="how many messages one broadcast counts for",
         reason="it reaches everyone",
         minimum=1,
+    )
+    max_recipients: int = setting(
+        100,
+        unit="peers",
+        help="recipients of one message frame",
+        reason="a group in one upload; it costs as many messages as it has recipients",
+        overflow="error `invalid_message`",
+        minimum=1,
+    )
+    freshness_past: float = setting(
+        604_800.0,
+        unit="s",
+        help="how long ago an envelope may have been signed; 0 is any time",
+        reason="as long as mail is kept: an outbox may have slept for as long",
+        overflow="error `stale` with the relay's `now`",
+        minimum=0.0,
+    )
+    freshness_future: float = setting(
+        600.0,
+        unit="s",
+        help="how far ahead of the relay's clock an envelope may have been signed; 0 is any time",
+        reason="clocks without NTP drift by minutes",
+        overflow="error `from_the_future` with the relay's `now`",
+        minimum=0.0,
+    )
+    max_pins: int = setting(
+        1_000_000,
+        unit="keys",
+        help="keys that have proven themselves and are remembered for it",
+        reason="some 200 MB; no pin is dropped without the operator",
+        overflow="error `at_capacity` to a key that is new here",
+        minimum=1,
+    )
+    max_pins_per_address: int = setting(
+        10_000,
+        unit="keys",
+        help="new keys from one network address within an hour",
+        reason="a fleet's first day; making a million keys takes a stranger four days",
+        overflow="error `rate_limited` with `retryAfterMs`",
+        minimum=1,
+    )
+    ack_timeout: float = setting(
+        5.0,
+        unit="s",
+        help="time in which a live message must be acked before it is stored",
+        reason="senders want a receipt soon; a handler that takes minutes keeps the message",
+        overflow="the message goes to the mailbox and counts as `stored`",
+        minimum=0.01,
+    )
+    max_nacks: int = setting(
+        10,
+        unit="nacks",
+        help="how often a recipient may put one message off",
+        reason="what failed ten times will fail again",
+        overflow="a dead letter, and a bounce `undeliverable` to the sender",
+        minimum=1,
+    )
+    presence_interval: float = setting(
+        0.1,
+        unit="s",
+        help="time over which the coming and going of peers is gathered",
+        reason="nobody notices a tenth of a second; a thousand joins become one frame",
+        minimum=0.0,
     )
     dedup_enabled: bool = setting(
         True,
@@ -202,6 +237,39 @@ class Limits:
         overflow="error `mailbox_full` to the sender",
         minimum=1024,
     )
+    mailbox_sender_share: float = setting(
+        0.25,
+        unit="of the mailbox",
+        help="part of one mailbox that one sender may fill",
+        reason="one eager sender must leave room for three others",
+        overflow="error `mailbox_full` with scope `sender`",
+        minimum=0.001,
+        maximum=1.0,
+    )
+    store_max_bytes: int = setting(
+        4_294_967_296,
+        unit="bytes",
+        help="bytes all mailboxes hold together; no sender more of it than what is still free",
+        reason="4 GiB: 256 full mailboxes, on any disk",
+        overflow="error `mailbox_full`: with scope `sender` to those who hold most, then `store`",
+        minimum=1024,
+    )
+    max_dead_letters: int = setting(
+        10_000,
+        unit="messages",
+        help="dead letters kept for the operator, of all recipients together",
+        reason="a person reads a few; nobody may fill the disk with them",
+        overflow="the oldest are forgotten; their senders were told when they died",
+        minimum=0,
+    )
+    storing_max_bytes: int = setting(
+        67_108_864,
+        unit="bytes",
+        help="bytes of mail waiting to be written to disk",
+        reason="seconds of a slow disk, in memory",
+        overflow="error `unavailable`",
+        minimum=1024,
+    )
     mailbox_max_age: float = setting(
         604_800.0,
         unit="s",
@@ -230,49 +298,3 @@ class Limits:
     def __post_init__(self) -> None:
         for declared in fields(self):
             check_setting(declared, getattr(self, declared.name))
-
-
-def check_setting(declared: Field[Any], value: Any) -> None:
-    """
-    Check the value of one setting against what was declared for it.
-
-    Raises:
-        ConfigurationError: When it cannot be; the message names the setting and its bounds.
-    """
-    name, choices = declared.name, declared.metadata["choices"]
-    if choices and value not in choices:
-        raise ConfigurationError(f"{name} of {value!r} is none of {' · '.join(choices)}")
-    if _is_number(declared.default):
-        _check_number(name, value, declared)
-
-
-def bounds(declared: Field[Any]) -> tuple[float, float]:
-    """
-    Return the smallest and the largest value of a setting that is a number.
-
-    Without a maximum of its own a time ends at ten years, which every clock can
-    add to now, and anything else at the last whole number that JSON has.
-    """
-    minimum, maximum = declared.metadata["minimum"], declared.metadata["maximum"]
-    largest = _LONGEST.get(declared.metadata["unit"], 2**53 - 1)
-    return 0 if minimum is None else minimum, largest if maximum is None else maximum
-
-
-_LONGEST = {"s": 315_360_000, "ms": 315_360_000_000}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _check_number(name: str, value: Any, declared: Field[Any]) -> None:
-    is_whole = isinstance(declared.default, int)
-    if not _is_number(value) or (is_whole and not isinstance(value, int)):
-        raise ConfigurationError(f"{name} of {value!r} is no {'whole ' * is_whole}number")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigurationError(f"{name} of {value} is not finite")
-    minimum, maximum = bounds(declared)
-    if value < minimum:
-        raise ConfigurationError(f"{name} of {value} is below its minimum of {minimum}")
-    if value > maximum:
-        raise ConfigurationError(f"{name} of {value} is above its maximum of {maximum}")

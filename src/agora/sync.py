@@ -33,7 +33,7 @@ from agora.client.inbox import Inbox
 from agora.errors import AgoraError
 from agora.frames import ListedPeer
 from agora.keys import KeyPair, PeerId
-from agora.protocol.outbox import Status
+from agora.protocol.client.outbox import Status
 
 __all__ = ["Client", "Message", "Receipt"]
 
@@ -186,6 +186,21 @@ def _waiting(
     return waits
 
 
+def _doing(
+    method: Callable[Concatenate[_Original, _Arguments], _Result],
+    ours: Callable[[_Result, _Background], _Ours],
+) -> Callable[Concatenate[_Twin[_Original], _Arguments], _Ours]:
+    """Make of a method that waits for nothing the same, done over there, on the loop's thread."""
+
+    @functools.wraps(method)
+    async def does(
+        original: _Original, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> _Result:
+        return method(original, *args, **kwargs)
+
+    return _waiting(does, ours)
+
+
 def _like(original: object) -> Callable[[_Function], _Function]:
     """Give what is decorated the documentation of its other half."""
 
@@ -237,7 +252,19 @@ class Receipt(_Twin[asynchronous.Receipt]):
     def why(self) -> str | None:
         return self._original.why
 
+    @property
+    @_like(asynchronous.Receipt.count)
+    def count(self) -> int | None:
+        return self._original.count
+
+    @property
+    @_like(asynchronous.Receipt.bounced)
+    def bounced(self) -> str | None:
+        return self._original.bounced
+
+    kept = _waiting(asynchronous.Receipt.kept, _as_it_is)
     settled = _waiting(asynchronous.Receipt.settled, _as_it_is)
+    confirmed = _waiting(asynchronous.Receipt.confirmed, _as_it_is)
 
     def __repr__(self) -> str:
         return repr(self._original)
@@ -255,7 +282,7 @@ def _receipts(results: list[asynchronous.Receipt], background: _Background) -> l
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Message(asynchronous.Message):
-    """One message to us; as :class:`agora.Message`, but that :meth:`reply` waits by itself."""
+    """One message to us; as :class:`agora.Message`, but that its methods wait by themselves."""
 
     _background: _Background
 
@@ -266,9 +293,34 @@ class Message(asynchronous.Message):
             self._background.wait(lambda: original(self, payload, type=type)), self._background
         )
 
+    @_like(asynchronous.Message.ack)
+    def ack(self) -> None:  # type: ignore[override]  # it waits
+        self._background.wait(lambda: asynchronous.Message.ack(self))
+
+    @_like(asynchronous.Message.nack)
+    def nack(self, delay: float | None = None) -> None:  # type: ignore[override]  # it waits
+        self._background.wait(lambda: asynchronous.Message.nack(self, delay))
+
+    @_like(asynchronous.Message.give_up)
+    def give_up(self) -> None:  # type: ignore[override]  # it waits
+        self._background.wait(lambda: asynchronous.Message.give_up(self))
+
 
 def _message(message: asynchronous.Message, background: _Background) -> Message:
-    return Message(message.envelope, message.name, message._answer, background)
+    return Message(message.envelope, message.name, message._handling, background)
+
+
+class _Messages(_Twin[AsyncIterator[asynchronous.Message]]):
+    """The messages as they come, for one reader."""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        message = self._background.wait(lambda: _next(self._original))
+        if message is None:
+            raise StopIteration
+        return _message(message, self._background)
 
 
 Handler = Callable[[Message], object]
@@ -289,6 +341,7 @@ class Client(_Twin[asynchronous.Client]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         original = asynchronous.Client(*args, **kwargs)
         super().__init__(original, _Background(f"agora client @{original.peer_id[-8:]}"))
+        self._readers = threading.local()  # as each thread has its own message before
 
     # Life
 
@@ -360,6 +413,11 @@ class Client(_Twin[asynchronous.Client]):
         return self._original.relay
 
     @property
+    @_like(asynchronous.Client.protocol)
+    def protocol(self) -> int:
+        return self._original.protocol
+
+    @property
     @_like(asynchronous.Client.peers)
     def peers(self) -> dict[PeerId, ListedPeer]:
         return self._original.peers
@@ -375,6 +433,7 @@ class Client(_Twin[asynchronous.Client]):
 
     # Sending
 
+    post = _doing(asynchronous.Client.post, Receipt)
     send = _waiting(asynchronous.Client.send, Receipt)
     send_group = _waiting(asynchronous.Client.send_group, _receipts)
     broadcast = _waiting(asynchronous.Client.broadcast, Receipt)
@@ -387,14 +446,15 @@ class Client(_Twin[asynchronous.Client]):
     # Receiving
 
     def __iter__(self) -> Iterator[Message]:
-        """Iterate over the messages as they come; ends when the client is closed."""
-        return self
+        """Return an iterator over the messages; each is acked when the next one is asked for."""
+        return _Messages(aiter(self._original), self._background)
 
     def __next__(self) -> Message:
-        message = self._background.wait(lambda: _next(self._original))
-        if message is None:
-            raise StopIteration
-        return _message(message, self._background)
+        """Return the next message; the one before, in the same thread, is acked."""
+        if not hasattr(self._readers, "own"):
+            self._readers.own = iter(self)
+        message: Message = next(self._readers.own)
+        return message
 
     def on(self, type: str | None = None) -> Callable[[Handler], Handler]:
         """
@@ -441,6 +501,10 @@ class Client(_Twin[asynchronous.Client]):
             await self._original.run(concurrency=concurrency)
         finally:
             turns.put_nowait(None)
+
+    allow = _doing(asynchronous.Client.allow, _as_it_is)
+    ignore = _doing(asynchronous.Client.ignore, _as_it_is)
+    watch = _doing(asynchronous.Client.watch, _as_it_is)
 
     @_like(asynchronous.Client.listen)
     def listen(self, listener: Callable[[ClientEvent], object]) -> Callable[[], None]:

@@ -47,6 +47,11 @@ class Ran:
         (only,) = self.objects
         return only
 
+    @property
+    def last(self) -> dict[str, Any]:
+        """The last JSON object of standard output: how it ended."""
+        return self.objects[-1]
+
 
 class Shell:
     """Runs ``agora`` in a home of its own, as alice, who knows bob, or as bob."""

@@ -204,7 +204,7 @@ def test_storage_peers_are_a_list_and_the_flag_may_be_repeated(shell: Shell) -> 
     ):
         receipts = me.send_group([BOB.peer_id, other], "stored")
 
-    assert [receipt.status for receipt in receipts] == ["sent", "sent"]
+    assert [receipt.status for receipt in receipts] == ["stored", "stored"]
 
 
 def test_wss_works_with_a_certificate(shell: Shell) -> None:

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agora.errors import ConfigurationError
-from agora.limits import bounds
 from agora.relay.config import (
     SETTINGS,
     LogConfig,
@@ -21,6 +20,7 @@ from agora.relay.config import (
     from_environment,
     read_setting,
 )
+from agora.settings import bounds
 from tests.cli.conftest import BOB
 
 NUMBERS = [
@@ -85,6 +85,27 @@ def test_an_empty_variable_gives_nothing_and_the_reference_has_names_of_its_own(
     }
 
 
+def test_names_and_policies_of_a_relay_are_read_from_the_environment() -> None:
+    environ = {
+        "AGORA_PROOF": "required",
+        "AGORA_MAILBOXES": "listed",
+        "AGORA_PUBLIC_NAME": "relay.example.org, wss://other.example.org:8443",
+    }
+
+    config = RelayConfig(**from_environment(environ))
+
+    assert (config.proof_policy, config.mailbox_policy) == ("required", "listed")
+    assert config.public_name == ("relay.example.org", "wss://other.example.org:8443")
+
+
+@pytest.mark.parametrize("name", ["http//x", "relay.example.org/path", "a b", "[::1", "relay:0"])
+def test_a_public_name_that_names_no_host_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        RelayConfig(public_name=(name,))
+    with pytest.raises(ConfigurationError, match="AGORA_PUBLIC_NAME"):
+        from_environment({"AGORA_PUBLIC_NAME": name})
+
+
 def test_in_python_a_path_may_be_a_string_and_peers_a_list() -> None:
     as_people_write: dict[str, Any] = {"data_dir": "mail", "storage_peers": [BOB.peer_id]}
 
@@ -104,6 +125,8 @@ def test_in_python_a_path_may_be_a_string_and_peers_a_list() -> None:
         {"mailbox_max_age": math.inf},
         {"mailbox_max_age": None},
         {"envelopes": "lax"},
+        {"proof": "perhaps"},
+        {"mailboxes": "everyone"},
         {"storage_peers": ("bob",)},
         {"tls_key": "key.pem"},
     ],

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agora.errors import ConfigurationError, NotConnectedError
+from agora.keys import KeyPair
 from agora.relay import Relay
 from tests.client.fake_relay import fake_relay
 from tests.support import DEADLINE, agent, eventually
@@ -42,7 +43,7 @@ async def test_a_relay_behind_a_custom_authority_is_trusted_when_told(
         agent(relay.url, **options) as alice,
         agent(relay.url, **options) as bob,
     ):
-        await alice.send(bob.peer_id, "over TLS")
+        alice.post(bob.peer_id, "over TLS")
 
         assert (await anext(bob)).payload == "over TLS"
 
@@ -90,14 +91,15 @@ async def test_a_relay_whose_certificate_goes_bad_is_not_given_up(
     tmp_path: Path, certificates: Certificates
 ) -> None:
     stranger = make_certificates(tmp_path / "stranger")
+    keys = KeyPair.generate()
 
-    async with Relay(port=0, **certificates.settings) as relay:
+    async with Relay(port=0, identity=keys, **certificates.settings) as relay:
         port = relay.port
         me = agent(relay.url, ca_file=str(certificates.authority))
         await me.connect()
-    async with Relay(port=port, **stranger.settings):
+    async with Relay(port=port, identity=keys, **stranger.settings):
         await eventually(lambda: isinstance(me.error, ConfigurationError))
-    async with Relay(port=port, **certificates.settings):
+    async with Relay(port=port, identity=keys, **certificates.settings):
         await eventually(lambda: me.is_connected)
         await me.close()
 
@@ -166,7 +168,7 @@ async def running_proxy() -> AsyncIterator[Proxy]:
 async def test_a_proxy_is_gone_through(relay: Relay) -> None:
     async with running_proxy() as proxy:
         async with agent(relay.url, proxy=f"http://127.0.0.1:{proxy.port}") as me:
-            await me.send(me.peer_id, "round about")
+            me.post(me.peer_id, "round about")
             assert (await anext(me)).payload == "round about"
 
         assert proxy.asked == [f"127.0.0.1:{relay.port}"]
@@ -182,7 +184,7 @@ async def test_tls_goes_through_a_proxy_from_end_to_end(certificates: Certificat
             ca_file=str(certificates.authority),
         ) as me,
     ):
-        await me.send(me.peer_id, "round about")
+        me.post(me.peer_id, "round about")
 
         assert (await anext(me)).payload == "round about"
 

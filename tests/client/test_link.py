@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import agora
-from agora.protocol.peer import Timing
+from agora.protocol.client.session import Timing
 from tests.support import eventually
 
 

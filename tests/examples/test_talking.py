@@ -68,6 +68,7 @@ async def test_a_peer_is_greeted_once_and_each_of_its_greetings_answered_once(
             first = await observer.send(greeting.sender, {"text": "Hello!"})
             answer = await anext(observer)
             await answer.reply({"text": "Thank you for the answer."})
+            await answer.ack()
         async with agora.Client(relay.url, identity) as observer:  # it comes back
             second = await observer.send(greeting.sender, {"text": "Hello again!"})
             last = await anext(observer)

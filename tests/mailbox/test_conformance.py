@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from agora.mailbox import Mailbox, MemoryMailbox, SqliteMailbox
+from agora.mailbox import Mailbox, MailboxBounds, MemoryMailbox, SqliteMailbox
 from agora.testing.conformance import MailboxContract
 
 
 class TestMemoryMailbox(MailboxContract):
-    def new_mailbox(self, *, max_messages: int, max_bytes: int) -> Mailbox:
-        return MemoryMailbox(max_messages=max_messages, max_bytes=max_bytes)
+    def new_mailbox(self, bounds: MailboxBounds) -> Mailbox:
+        return MemoryMailbox(bounds)
 
 
 class TestSqliteMailbox(MailboxContract):
@@ -20,5 +20,5 @@ class TestSqliteMailbox(MailboxContract):
     def _in_a_folder(self, tmp_path: Path) -> None:
         self.path = tmp_path / "mailbox.sqlite3"
 
-    def new_mailbox(self, *, max_messages: int, max_bytes: int) -> Mailbox:
-        return SqliteMailbox(self.path, max_messages=max_messages, max_bytes=max_bytes)
+    def new_mailbox(self, bounds: MailboxBounds) -> Mailbox:
+        return SqliteMailbox(self.path, bounds)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agora.keys import PeerId
-from agora.mailbox.memory import cut_page
-from agora.protocol.actions import Mail
+from agora.mailbox.fitting import cut_page
+from agora.protocol.relay.actions import Mail
 
 
 def test_a_page_looks_at_one_message_more_than_it_gives() -> None:

@@ -6,23 +6,19 @@ import os
 import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from agora.errors import ConfigurationError
-from agora.mailbox import MailboxFullError, SqliteMailbox
-from agora.mailbox.sqlite import SCHEMA_VERSION
-from agora.protocol.actions import Mail
+from agora.mailbox import MailboxBounds, MailboxFullError, SqliteMailbox
+from agora.mailbox.schema import SCHEMA_VERSION
+from agora.protocol.relay.actions import Mail
 
-from .storing import ALICE, BATCH, CAROL
-
-ROOT = Path(__file__).parents[2]
+from .storing import ALICE, BATCH, BOB, BOUNDS, CAROL, letter, storing, waiting
 
 
 @pytest.fixture
@@ -31,33 +27,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def opened(path: Path, max_messages: int = 10**6) -> Iterator[SqliteMailbox]:
-    mailbox = SqliteMailbox(path, max_messages=max_messages, max_bytes=10**9)
+def opened(path: Path, bounds: MailboxBounds = BOUNDS) -> Iterator[SqliteMailbox]:
+    mailbox = SqliteMailbox(path, bounds)
     try:
         yield mailbox
     finally:
         mailbox.close()
-
-
-def mail(envelope_id: str) -> Mail:
-    return Mail(CAROL, ALICE, envelope_id, "{}")
-
-
-def ids(mailbox: SqliteMailbox) -> list[str]:
-    page = mailbox.page(CAROL, after=0, max_messages=10**6, max_bytes=10**9)
-    return [mail.envelope_id for mail in page.mail]
-
-
-@contextmanager
-def storing(how: str, path: Path) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
-    """Run a process that stores mail; it is gone when the block is over."""
-    command = [sys.executable, "-m", "tests.mailbox.storing", how, str(path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process, process.stdout
-        finally:
-            process.kill()
 
 
 # A crash
@@ -65,32 +40,40 @@ def storing(how: str, path: Path) -> Iterator[tuple[subprocess.Popen[str], IO[st
 
 def test_what_was_committed_is_there_after_closing(path: Path) -> None:
     with opened(path) as mailbox:
-        mailbox.put(mail("1"), now_ms=0)
+        mailbox.put(letter(1), now_ms=5)
         mailbox.commit()
-        mailbox.put(mail("2"), now_ms=0)
+        mailbox.put(letter(2), now_ms=5)
 
     with opened(path) as mailbox:
-        assert ids(mailbox) == ["1"]
-        assert mailbox.count(CAROL) == (1, 2)
+        assert waiting(mailbox) == [replace(letter(1), stored_ms=5)]
+        assert mailbox.count(CAROL.peer_id) == (1, letter(1).size)
 
 
 def test_bounds_count_what_was_stored_before(path: Path) -> None:
     with opened(path) as mailbox:
-        mailbox.put(mail("1"), now_ms=0)
+        mailbox.put(letter(1), now_ms=0)
         mailbox.commit()
 
-    with opened(path, max_messages=1) as mailbox, pytest.raises(MailboxFullError):
-        mailbox.put(mail("2"), now_ms=0)
+    one = MailboxBounds(max_messages=1, max_bytes=10**6)
+    with opened(path, one) as mailbox, pytest.raises(MailboxFullError):
+        mailbox.put(letter(2), now_ms=0)
 
 
-def test_positions_go_on_after_closing(path: Path) -> None:
+def test_the_last_position_nacks_dead_letters_and_pins_are_there_after_closing(path: Path) -> None:
     with opened(path) as mailbox:
-        last = mailbox.put(mail("1"), now_ms=0).position
-        mailbox.remove(CAROL, [last])
+        for position in (1, 2, 9):
+            mailbox.put(letter(position), now_ms=0)
+        mailbox.nack(CAROL.peer_id, [letter(1).envelope_id], max_nacks=9)
+        mailbox.bury(CAROL.peer_id, [2], now_ms=7)
+        mailbox.remove(CAROL.peer_id, [9])
+        mailbox.pin(CAROL.peer_id, now_ms=0)
         mailbox.commit()
 
     with opened(path) as mailbox:
-        assert mailbox.put(mail("2"), now_ms=0).position > last
+        assert mailbox.last_position() == 9
+        assert len(mailbox.nack(CAROL.peer_id, [letter(1).envelope_id], max_nacks=2)) == 1
+        assert [dead.died_ms for dead in mailbox.dead_letters()] == [7]
+        assert mailbox.pins() == (CAROL.peer_id,)
 
 
 @pytest.mark.parametrize("kill_after", [1, 7, 40])
@@ -105,74 +88,96 @@ def test_a_killed_process_leaves_what_it_committed_and_nothing_else(
         committed = max([committed, *map(int, said)])
 
     with opened(path) as mailbox:
-        found = ids(mailbox)
-        is_whole = mailbox.count(CAROL) == (len(found), 2 * len(found))
+        found = [mail.position for mail in waiting(mailbox)]
+        held = mailbox.count(CAROL.peer_id)
+        is_whole = held == (len(found), sum(letter(position).size for position in found))
 
     # The last commit may be on the disk before it could be told.
-    batches = [f"{number}.{part}" for number in range(committed + 2) for part in range(BATCH)]
-    assert found in (batches, batches[:-BATCH])
+    sure = list(range(1, BATCH * (committed + 1) + 1))
+    assert found in (sure, [*sure, *range(len(sure) + 1, len(sure) + BATCH + 1)])
     assert is_whole
 
 
-def test_a_full_disk_loses_nothing_that_was_acknowledged(path: Path) -> None:
+def test_a_full_disk_loses_nothing_that_was_committed_and_leaves_a_mailbox_that_works(
+    path: Path,
+) -> None:
     with storing("until_full", path) as (process, said):
-        lines = [line.rstrip("\n").split(",") for line in said]
+        lines = [line.split() for line in said]
         assert process.wait() == 0
 
-    taken = [letter for letter, *heard in lines if heard == ["pong"]]
-    refused = [letter for letter, *heard in lines if heard == ["error unavailable", "pong"]]
-    assert len(taken) + len(refused) == len(lines)
-    assert len(refused) > 1
-    assert lines[-1][0] in taken  # there is room again
+    taken = [int(position) for position, outcome in lines if outcome == "taken"]
+    assert len(lines) == 41
+    assert 1 < len(taken) < 40
+    assert lines[-1] == ["41", "taken"]  # there is room again
     with opened(path) as mailbox:
-        assert ids(mailbox) == taken
+        assert [mail.position for mail in waiting(mailbox)] == taken
+
+
+# Other processes
+
+
+def test_another_process_may_read_and_change_what_is_there(path: Path) -> None:
+    with opened(path) as relay, opened(path) as operator:
+        relay.put(letter(1), now_ms=0)
+        relay.put(letter(2, to=BOB), now_ms=0)
+        relay.pin(BOB.peer_id, now_ms=0)
+        relay.commit()
+
+        assert [summary.messages for summary in operator.summaries()] == [1, 1]
+        operator.purge(BOB.peer_id)
+        operator.unpin(BOB.peer_id)
+        operator.commit()
+
+        assert (waiting(relay, BOB.peer_id), relay.pins()) == ([], ())
+        assert relay.count(BOB.peer_id) == (0, 0)
+        relay.put(letter(3), now_ms=0)
+        relay.commit()
+        assert [mail.position for mail in waiting(operator)] == [1, 3]
+
+
+def test_a_change_by_another_process_is_told_once(path: Path) -> None:
+    with opened(path) as relay, opened(path) as operator:
+        operator.pin(BOB.peer_id, now_ms=0)
+        before = relay.has_changed()
+        operator.commit()
+
+        assert (before, relay.has_changed(), relay.has_changed()) == (False, True, False)
+
+
+def test_a_page_that_was_not_read_to_its_end_does_not_hold_up_what_comes_next(path: Path) -> None:
+    with opened(path) as relay, opened(path) as operator:
+        for position in range(1, 10):
+            relay.put(letter(position), now_ms=0)
+        relay.commit()
+        relay.page(CAROL.peer_id, after=0, max_messages=1, max_bytes=1)
+        operator.purge(CAROL.peer_id)
+        operator.commit()
+
+        relay.put(letter(10), now_ms=0)
+        relay.commit()
+
+        assert [mail.position for mail in waiting(relay)] == [10]
 
 
 # Whose file it is
 
 
-def test_a_second_relay_on_the_same_file_is_refused(path: Path) -> None:
-    with opened(path), pytest.raises(ConfigurationError, match="is in use by another relay: stop"):
-        SqliteMailbox(path, max_messages=1, max_bytes=1)
-
-
-def test_a_second_process_on_the_same_file_is_refused(path: Path) -> None:
-    with storing("for_ever", path) as (_, said):
-        said.readline()
-
-        with pytest.raises(ConfigurationError, match="is in use by another relay: stop"):
-            SqliteMailbox(path, max_messages=1, max_bytes=1)
-
-
-def test_the_file_is_free_when_its_relay_was_killed(path: Path) -> None:
-    with storing("for_ever", path) as (process, said):
-        said.readline()
-        process.kill()
-        process.wait()
-
-        with opened(path) as mailbox:
-            assert ids(mailbox) != []
-
-
 @pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
 def test_nobody_else_can_read_the_mail(path: Path) -> None:
     with opened(path) as mailbox:
-        mailbox.put(mail("1"), now_ms=0)
+        mailbox.put(letter(1), now_ms=0)
         mailbox.commit()
 
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
 
-    assert modes == {"mailbox.sqlite3": 0o600, "mailbox.sqlite3-wal": 0o600}
+    assert modes == {f"mailbox.sqlite3{end}": 0o600 for end in ("", "-wal", "-shm")}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def database(path: Path, *statements: str) -> None:
-    path.parent.mkdir()
-    connection = sqlite3.connect(path)
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    connection.close()
+def database(path: Path, script: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
 
 
 def made_by_a_newer_version(path: Path) -> None:
@@ -184,7 +189,11 @@ def of_another_program(path: Path) -> None:
 
 
 def of_another_program_with_our_version(path: Path) -> None:
-    database(path, "CREATE TABLE diary (day TEXT)", f"PRAGMA user_version = {SCHEMA_VERSION}")
+    database(path, f"CREATE TABLE diary (day TEXT); PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def of_another_program_with_the_version_before(path: Path) -> None:
+    database(path, "CREATE TABLE diary (day TEXT); PRAGMA user_version = 1")
 
 
 def that_is_no_database(path: Path) -> None:
@@ -206,6 +215,7 @@ def in_what_is_no_folder(path: Path) -> None:
         (made_by_a_newer_version, "it was made by a newer relay"),
         (of_another_program, "is a database of something else"),
         (of_another_program_with_our_version, "is no usable mailbox database: no such table: mail"),
+        (of_another_program_with_the_version_before, "no such table: mail"),
         (that_is_no_database, "is no usable mailbox database: file is not a database"),
         (that_is_a_folder, "is no usable mailbox database"),
         (in_what_is_no_folder, "is no usable mailbox database"),
@@ -217,18 +227,126 @@ def test_a_file_is_refused_and_the_message_names_it(
     make(path)
 
     with pytest.raises(ConfigurationError, match=why) as caught:
-        SqliteMailbox(path, max_messages=1, max_bytes=1)
+        SqliteMailbox(path, BOUNDS)
 
     assert str(path) in str(caught.value)
 
 
-def test_a_file_of_another_program_keeps_what_it_has(path: Path) -> None:
-    of_another_program(path)
+@pytest.mark.parametrize(
+    "make",
+    [of_another_program, of_another_program_with_the_version_before, made_by_a_newer_version],
+)
+def test_a_file_that_is_refused_keeps_what_it_has(path: Path, make: Callable[[Path], None]) -> None:
+    make(path)
+    with closing(sqlite3.connect(path)) as connection:
+        before = "\n".join(connection.iterdump())
 
     with pytest.raises(ConfigurationError):
-        SqliteMailbox(path, max_messages=1, max_bytes=1)
+        SqliteMailbox(path, BOUNDS)
 
-    connection = sqlite3.connect(path)
-    tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
-    connection.close()
-    assert tables == [("diary",)]
+    with closing(sqlite3.connect(path)) as connection:
+        assert "\n".join(connection.iterdump()) == before
+
+
+# Schema 1
+
+
+SCHEMA_1 = """
+CREATE TABLE mail (
+    position    INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice, also after a removal
+    recipient   TEXT    NOT NULL,
+    sender      TEXT    NOT NULL,
+    envelope_id TEXT    NOT NULL,                   -- '' for an opaque envelope
+    name        TEXT,
+    text        TEXT    NOT NULL,
+    size        INTEGER NOT NULL,                   -- bytes of the text in UTF-8
+    stored_ms   INTEGER NOT NULL
+);
+CREATE INDEX mail_by_recipient ON mail (recipient, position);
+CREATE INDEX mail_by_age ON mail (stored_ms);
+CREATE UNIQUE INDEX mail_once ON mail (recipient, sender, envelope_id) WHERE envelope_id != '';
+CREATE TABLE mailbox (                              -- kept in step, so that no bound needs a count
+    recipient TEXT    PRIMARY KEY,
+    messages  INTEGER NOT NULL,
+    bytes     INTEGER NOT NULL
+);
+INSERT INTO mail VALUES (1, 'carol', 'alice', 'a', 'Alice', 'one', 3, 11);
+INSERT INTO mail VALUES (2, 'carol', 'alice', '', NULL, 'zwölf', 6, 12);
+INSERT INTO mail VALUES (3, 'carol', 'bob', 'a', NULL, 'three', 5, 13);
+INSERT INTO mail VALUES (4, 'dave', 'alice', 'd', NULL, 'four', 4, 14);
+INSERT INTO mail VALUES (8, 'dave', 'alice', 'e', NULL, 'eight', 5, 15);
+DELETE FROM mail WHERE position = 8;
+INSERT INTO mailbox VALUES ('carol', 3, 14), ('dave', 1, 4);
+PRAGMA journal_mode = WAL;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_schema_1_is_brought_up_to_date_with_its_mail(path: Path) -> None:
+    database(path, SCHEMA_1)
+
+    with opened(path) as mailbox:
+        mail = waiting(mailbox, "carol")
+        last = mailbox.last_position()
+        summaries = mailbox.summaries()
+
+    alice, bob = (mail[0].sender, mail[2].sender)
+    assert mail == [
+        Mail("carol", alice, "a", "one", "Alice", 1, confirm=False, stored_ms=11),
+        Mail("carol", alice, "", "zwölf", None, 2, confirm=False, stored_ms=12),
+        Mail("carol", bob, "a", "three", None, 3, confirm=False, stored_ms=13),
+    ]
+    assert ((alice, bob), last) == (("alice", "bob"), 8)
+    assert [(s.recipient, s.messages, s.bytes) for s in summaries] == [
+        ("carol", 3, 14),
+        ("dave", 1, 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "scope"),
+    [
+        (MailboxBounds(max_messages=3, max_bytes=1000), "mailbox"),
+        (MailboxBounds(max_messages=8, max_bytes=1000, sender_share=0.25), "sender"),
+        (MailboxBounds(max_messages=9, max_bytes=1000, store_bytes=31), "sender"),
+        (MailboxBounds(max_messages=9, max_bytes=1000, store_bytes=19), "store"),
+    ],
+)
+def test_bounds_count_what_was_stored_in_schema_1(
+    path: Path, bounds: MailboxBounds, scope: str
+) -> None:
+    database(path, SCHEMA_1)
+
+    with opened(path, bounds) as mailbox:
+        mail = Mail("carol", ALICE.peer_id, "new", "12", position=9)
+        alice = waiting(mailbox, "carol")[0].sender
+        with pytest.raises(MailboxFullError) as caught:
+            mailbox.put(replace(mail, sender=alice), now_ms=0)
+
+    assert caught.value.scope == scope
+
+
+def test_a_file_of_schema_1_becomes_what_a_new_one_is(path: Path, tmp_path: Path) -> None:
+    database(path, SCHEMA_1)
+    new = tmp_path / "new.sqlite3"
+    schemas = []
+
+    for made in (path, new):
+        with opened(made), closing(sqlite3.connect(made)) as connection:
+            rows = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name")
+            schemas.append(
+                {name: " ".join((sql or "").split("--")[0].split()) for name, sql in rows}
+            )
+
+    assert schemas[0] == schemas[1]
+
+
+def test_opening_twice_changes_nothing(path: Path) -> None:
+    database(path, SCHEMA_1)
+    dumps = []
+
+    for _ in range(2):
+        with opened(path), closing(sqlite3.connect(path)) as connection:
+            dumps.append("\n".join(connection.iterdump()))
+
+    assert dumps[0] == dumps[1]

@@ -21,14 +21,17 @@ from hypothesis.stateful import (
 )
 
 from agora.canonical import Json
-from agora.protocol.outbox import Outgoing, Status
-from agora.protocol.peer import PeerState
+from agora.protocol.client.outbox import Outgoing, Status
+from agora.protocol.client.session import PeerState
 from agora.protocol.rates import TokenBucket
 from agora.testing.clock import ManualClock
 from agora.testing.conversation import Agent, Conversation, keys_of
-from tests.protocol.dialects import CurrentRelay, OlderRelay
+from tests.protocol.dialects import Agora1Relay, CurrentRelay, OlderRelay
 
 FRIENDS = ("bob", "carol")
+TAKEN = (Status.SENT, Status.STORED, Status.DELIVERED, Status.DUPLICATE)
+
+REFUSALS = ("rate_limited", "mailbox_full", "unknown_recipient", "too_large")
 
 
 class ClientMachine(RuleBasedStateMachine):
@@ -58,13 +61,16 @@ class ClientMachine(RuleBasedStateMachine):
 
     def has_got(self, name: str, outgoing: Outgoing) -> bool:
         """Tell whether a message is with its recipient, or on the relay's disk."""
-        return outgoing.envelope.payload in self.friends[name].payloads()
+        page = self.talk.mailbox.page(outgoing.to, after=0, max_messages=1000, max_bytes=1_000_000)
+        is_stored = outgoing.envelope.id in [mail.envelope_id for mail in page.mail]
+        return is_stored or outgoing.envelope.payload in self.friends[name].payloads()
 
     # What happens
 
-    @rule(name=st.sampled_from(FRIENDS))
-    def alice_has_something_to_say(self, name: str) -> None:
-        self.sent.append((name, self.alice.sends(keys_of(name).peer_id, len(self.sent))))
+    @rule(name=st.sampled_from(FRIENDS), count=st.integers(1, 4))
+    def alice_has_something_to_say(self, name: str, count: int) -> None:
+        for _ in range(count):
+            self.sent.append((name, self.alice.sends(keys_of(name).peer_id, len(self.sent))))
 
     @precondition(lambda self: not self.alice.is_connected)
     @rule()
@@ -75,6 +81,12 @@ class ClientMachine(RuleBasedStateMachine):
     @rule()
     def alice_writes_a_frame(self) -> None:
         self.alice.writes()
+
+    @precondition(lambda self: self.alice.is_connected)
+    @rule()
+    def alice_writes_all_she_may(self) -> None:
+        while self.alice.writes():
+            pass
 
     @rule()
     def the_relay_takes_a_frame(self) -> None:
@@ -136,10 +148,11 @@ class ClientMachine(RuleBasedStateMachine):
         assert list(self.alice.outbox) == waiting
 
     @invariant()
-    def one_message_at_a_time_is_on_its_way_to_a_peer(self) -> None:
-        in_flight = self.alice.session.in_flight if self.alice.session else []
-        recipients = [outgoing.to for outgoing in in_flight]
-        assert len(recipients) == len(set(recipients))
+    def without_agora_1_one_message_at_a_time_is_on_its_way_to_a_peer(self) -> None:
+        session = self.alice.session
+        recipients = [outgoing.to for outgoing in session.in_flight] if session else []
+        if session and not session.protocol:
+            assert len(recipients) == len(set(recipients))
 
     @invariant()
     def what_counts_as_sent_is_there(self) -> None:
@@ -147,7 +160,7 @@ class ClientMachine(RuleBasedStateMachine):
             if friend.is_connected:
                 friend.talks()
         for name, outgoing in self.sent:
-            if outgoing.status is Status.SENT and not self.may_be_lost(outgoing):
+            if outgoing.status in TAKEN and not self.may_be_lost(outgoing):
                 assert self.has_got(name, outgoing)
 
     @invariant()
@@ -216,11 +229,6 @@ class StorageMachine(ClientMachine):
         self.talk.disk.is_held = not self.talk.disk.is_held
         self.talk.settle()
 
-    def has_got(self, name: str, outgoing: Outgoing) -> bool:
-        page = self.talk.mailbox.page(outgoing.to, after=0, max_messages=1000, max_bytes=1_000_000)
-        is_stored = outgoing.envelope.id in [mail.envelope_id for mail in page.mail]
-        return is_stored or super().has_got(name, outgoing)
-
     def teardown(self) -> None:
         if hasattr(self, "talk"):
             self.talk.disk.is_held = False
@@ -243,6 +251,9 @@ class OlderMachine(ClientMachine):
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
+    def has_got(self, name: str, outgoing: Outgoing) -> bool:
+        return outgoing.envelope.payload in self.friends[name].payloads()
+
 
 class CurrentMachine(OlderMachine):
     """
@@ -263,10 +274,65 @@ class CurrentMachine(OlderMachine):
         assert first_times == sorted(first_times)  # type: ignore[type-var]
 
 
+class RefusingMachine(OlderMachine):
+    """The same at a relay of Agora/1 that refuses at random, and answers when it likes."""
+
+    def open_relay(self) -> None:
+        self.naive = Agora1Relay(keys_of("relay"))
+        self.clock = ManualClock()
+
+    def new_agent(self, name: str) -> Agent:
+        return Agent(self.naive, keys_of(name), self.clock)
+
+    def has_got(self, name: str, outgoing: Outgoing) -> bool:
+        return outgoing.envelope.payload in self.taken(name)
+
+    def taken(self, name: str) -> list[Json]:
+        taken = self.naive.taken.get(keys_of(name).peer_id, [])
+        return [envelope["payload"] for envelope in taken]
+
+    @rule(codes=st.lists(st.sampled_from([*REFUSALS, None]), min_size=1, max_size=4))
+    def the_relay_takes_all_frames_but_refuses_some(self, codes: list[str | None]) -> None:
+        self.naive.refusals = codes
+        while self.alice.carries_up():
+            pass
+
+    @precondition(lambda self: self.naive.unsaid)
+    @rule(data=st.data())
+    def the_relay_answers_a_message(self, data: st.DataObject) -> None:
+        self.naive.says(data.draw(st.integers(0, len(self.naive.unsaid) - 1)))
+
+    @invariant()
+    def what_was_taken_is_in_order(self) -> None:
+        for name in FRIENDS:
+            self.check_heard(self.taken(name))
+
+    def teardown(self) -> None:
+        if not hasattr(self, "naive"):
+            return
+        self.naive.refusals = []
+        for _ in range(100):
+            if not self.alice.is_connected:
+                self.alice.connects()
+            self.alice.talks()
+            while self.naive.unsaid:
+                self.naive.says(0)
+            self.alice.talks()
+            if not self.alice.outbox:
+                break
+            assert self.alice.session is not None
+            self.pass_time(self.alice.session.next_wake(now=self.clock()) + 0.001)
+            self.alice.ticks()
+        assert list(self.alice.outbox) == []
+        self.what_was_taken_is_in_order()
+        self.what_counts_as_sent_is_there()
+
+
 @pytest.mark.parametrize(
     "machine",
     [
         ClientMachine,
+        RefusingMachine,
         LimitedMachine,
         PatientMachine,
         StorageMachine,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from agora.canonical import Json, parse_json
 from agora.envelope import Sealed, seal, seal_legacy
 from agora.keys import PeerId
-from agora.protocol.admission import EnvelopePolicy, Parcel, Refusal, ReplayWindow, admit
+from agora.protocol.relay.admission import Parcel, ReplayWindow, admit, check_freshness
+from agora.protocol.relay.policies import EnvelopePolicy
+from agora.protocol.relay.refusal import Refusal
 from agora.testing.conversation import keys_of
 
 ALICE, BOB = keys_of("alice"), keys_of("bob")
@@ -23,9 +26,9 @@ def let_in(
     *,
     policy: EnvelopePolicy = STRICT,
     sender: PeerId = ALICE.peer_id,
-    to: str | None = BOB.peer_id,
+    to: Sequence[str] = (BOB.peer_id,),
 ) -> Parcel:
-    return admit(Sealed(value), sender=sender, to=to, policy=policy)
+    return admit(Sealed(value), sender=sender, recipients=tuple(to), policy=policy)
 
 
 def refusal_of(value: Json, **options: Any) -> Refusal:
@@ -76,17 +79,17 @@ def test_nobody_sends_anothers_envelope_in_either_dialect() -> None:
 
 
 def test_an_envelope_goes_to_none_but_those_it_names() -> None:
-    assert refusal_of(MODERN.to_dict(), to=ALICE.peer_id).code == "recipient_mismatch"
+    assert refusal_of(MODERN.to_dict(), to=[ALICE.peer_id]).code == "recipient_mismatch"
 
 
 def test_a_broadcast_needs_to_name_nobody() -> None:
-    assert let_in(MODERN.to_dict(), to=None).envelope == MODERN
+    assert let_in(MODERN.to_dict(), to=[]).envelope == MODERN
 
 
 @pytest.mark.parametrize("value", ["hi", 7, True])
 def test_what_is_no_object_is_no_envelope(value: Json) -> None:
     assert refusal_of(value).message == 'Invalid message: missing or invalid "envelope" field'
-    assert refusal_of(value, to=None).message == (
+    assert refusal_of(value, to=[]).message == (
         'Invalid broadcast: missing or invalid "envelope" field'
     )
 
@@ -99,15 +102,56 @@ def test_an_open_relay_takes_anything_and_says_nothing_of_its_id(value: Json) ->
     assert parse_json(parcel.text) == value
 
 
-def test_a_refusal_names_the_envelope_and_the_recipient() -> None:
+def test_an_envelope_goes_to_several_only_if_it_names_them_all() -> None:
+    carol = keys_of("carol").peer_id
+    letter = seal(ALICE, type="publish", payload="hi", to=[BOB.peer_id, carol], timestamp_ms=1)
+
+    assert let_in(letter.to_dict(), to=[carol, BOB.peer_id]).envelope == letter
+    assert refusal_of(letter.to_dict(), to=[carol, ALICE.peer_id]).code == "recipient_mismatch"
+
+
+def test_a_refusal_says_what_is_wrong_with_the_envelope() -> None:
     refusal = refusal_of(MODERN.to_dict() | {"signature": "00" * 64})
 
-    assert (refusal.envelope_id, refusal.to) == (MODERN.id, BOB.peer_id)
-    assert refusal.reason == "signature_invalid"
+    assert (refusal.code, refusal.reason) == ("invalid_envelope", "signature_invalid")
 
 
-def test_an_id_that_cannot_be_one_is_not_echoed() -> None:
-    assert refusal_of(MODERN.to_dict() | {"id": "x" * 1000}).envelope_id is None
+# Freshness
+
+DAY_MS = 86_400_000
+
+
+def staleness_of(timestamp: Json, *, past: float = 60.0, future: float = 60.0) -> Refusal | None:
+    try:
+        check_freshness(Sealed({"timestamp": timestamp}), now_ms=DAY_MS, past=past, future=future)
+    except Refusal as refusal:
+        return refusal
+    return None
+
+
+@pytest.mark.parametrize("off_ms", [-60_000, 0, 60_000])
+def test_an_envelope_within_its_time_is_fresh(off_ms: int) -> None:
+    assert staleness_of(DAY_MS + off_ms) is None
+
+
+@pytest.mark.parametrize(("off_ms", "code"), [(-60_001, "stale"), (60_001, "from_the_future")])
+def test_an_envelope_out_of_its_time_is_refused_with_the_clock_that_counts(
+    off_ms: int, code: str
+) -> None:
+    refusal = staleness_of(DAY_MS + off_ms)
+
+    assert refusal is not None
+    assert (refusal.code, refusal.now_ms) == (code, DAY_MS)
+
+
+@pytest.mark.parametrize("timestamp", [0, -1e300, 1e300])
+def test_a_bound_of_zero_is_none(timestamp: float) -> None:
+    assert staleness_of(timestamp, past=0.0, future=0.0) is None
+
+
+@pytest.mark.parametrize("timestamp", [None, "yesterday", True, []])
+def test_what_has_no_timestamp_is_for_others_to_refuse(timestamp: Json) -> None:
+    assert staleness_of(timestamp) is None
 
 
 # Repeats

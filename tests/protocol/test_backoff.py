@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from agora.protocol.backoff import reconnect_delays
+from agora.protocol.client.backoff import reconnect_delays
 
 
 def test_the_ceiling_doubles_up_to_its_cap() -> None:

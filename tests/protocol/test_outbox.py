@@ -7,8 +7,16 @@ import math
 import pytest
 
 from agora.envelope import seal
-from agora.errors import OutboxFullError
-from agora.protocol.outbox import Outbox, Outgoing, Status
+from agora.errors import OutboxFullError, TryAgainError
+from agora.protocol.client.outbox import (
+    MANY,
+    ONE_BY_ONE,
+    Done,
+    InFlightLimit,
+    Outbox,
+    Outgoing,
+    Status,
+)
 from agora.testing.conversation import keys_of
 
 
@@ -26,8 +34,13 @@ def outbox_of(*messages: Outgoing) -> Outbox:
     return outbox
 
 
-def ready(outbox: Outbox, *in_flight: Outgoing, now: float = 0.0) -> list[Outgoing]:
-    return list(outbox.ready(now=now, in_flight=in_flight))
+def ready(outbox: Outbox, *, now: float = 0.0, limit: InFlightLimit = ONE_BY_ONE) -> list[Outgoing]:
+    """Return what may leave, and have it leave."""
+    leaving = []
+    for outgoing in outbox.ready(now=now, limit=limit):
+        outbox.dispatch(outgoing)
+        leaving.append(outgoing)
+    return leaving
 
 
 def postpone(outbox: Outbox, outgoing: Outgoing, *, seconds: float = 5.0) -> list[Outgoing]:
@@ -45,7 +58,7 @@ def test_messages_to_one_recipient_leave_one_after_the_other() -> None:
     outbox = outbox_of(first, second)
 
     assert ready(outbox) == [first]
-    assert ready(outbox, first) == []
+    assert ready(outbox) == []
     outbox.settle(first, Status.SENT)
     assert ready(outbox) == [second]
 
@@ -99,7 +112,7 @@ def test_a_message_settled_while_others_leave_does_not_leave_again() -> None:
     to_bob, to_carol = message("bob"), message("carol")
     outbox = outbox_of(to_bob, to_carol)
 
-    leaving = outbox.ready(now=0.0, in_flight=())
+    leaving = outbox.ready(now=0.0)
     assert next(leaving) is to_bob
     outbox.settle(to_carol, Status.SENT)
 
@@ -192,3 +205,146 @@ def test_a_message_behind_one_that_waits_knows_why() -> None:
     outbox.add(other)
 
     assert (behind.why, other.why) == ("unknown_recipient", None)
+
+
+# Many on their way
+
+
+def test_many_messages_to_one_recipient_may_leave_together() -> None:
+    first, second, other = message("bob"), message("bob"), message("carol")
+
+    assert ready(outbox_of(first, other, second), limit=MANY) == [first, other, second]
+
+
+def test_no_more_leave_than_the_limit_allows_but_one_always_may() -> None:
+    messages = [message("bob", "x" * 100) for _ in range(5)]
+    outbox = outbox_of(*messages)
+
+    two = InFlightLimit(max_messages=10, max_bytes=2 * messages[0].size)
+    assert ready(outbox, limit=two) == messages[:2]
+    outbox.settle(messages[0], Status.SENT)
+    outbox.settle(messages[1], Status.SENT)
+    assert ready(outbox, limit=InFlightLimit(max_messages=10, max_bytes=1)) == messages[2:3]
+
+
+def test_each_knows_the_one_before_it_that_is_unanswered() -> None:
+    first, second, third = (message("bob", str(number)) for number in range(3))
+    outbox = outbox_of(first, second, third)
+
+    assert outbox.dispatch(first) is None
+    assert outbox.dispatch(second) == first.envelope.id
+    outbox.settle(first, Status.SENT)
+    outbox.settle(second, Status.SENT)
+    assert outbox.dispatch(third) is None
+
+
+def test_what_comes_back_waits_in_its_place_until_those_behind_it_are_answered() -> None:
+    messages = [message("bob", str(number)) for number in range(4)]
+    outbox = outbox_of(*messages)
+    ready(outbox, limit=MANY)
+
+    outbox.put_back(messages[2])
+    outbox.put_back(messages[1])
+
+    assert ready(outbox, limit=MANY) == []
+    outbox.settle(messages[3], Status.SENT)
+    assert ready(outbox, limit=MANY) == messages[1:3]
+
+
+def test_with_the_connection_all_that_was_on_its_way_waits_again_in_order() -> None:
+    messages = [message("bob", str(number)) for number in range(3)]
+    outbox = outbox_of(*messages)
+    ready(outbox, limit=MANY)
+
+    outbox.put_all_back()
+
+    assert ready(outbox, limit=MANY) == messages
+
+
+def test_a_message_is_found_by_its_id_as_long_as_somebody_holds_it() -> None:
+    outgoing = message("bob")
+    outbox = outbox_of(outgoing)
+    envelope_id = outgoing.envelope.id
+    outbox.settle(outgoing, Status.STORED)
+
+    assert outbox.find("bob", envelope_id) is outgoing
+    del outgoing
+    assert outbox.find("bob", envelope_id) is None
+
+
+# With a journal
+
+
+class Book:
+    """A journal that says when something is on disk when the test does."""
+
+    def __init__(self) -> None:
+        self.kept: list[Outgoing] = []
+        self.waiting: list[Done] = []
+
+    def keep(self, outgoing: Outgoing, done: Done) -> None:
+        self.kept.append(outgoing)
+        self.waiting.append(done)
+
+    def renew(self, outgoing: Outgoing, done: Done) -> None:
+        self.waiting.append(done)
+
+    def let_go(self, outgoing: Outgoing) -> None:
+        self.kept.remove(outgoing)
+
+
+def kept_in(book: Book, *messages: Outgoing) -> Outbox:
+    outbox = Outbox(max_messages=10, max_bytes=100_000, journal=book)
+    for outgoing in messages:
+        outbox.add(outgoing)
+    return outbox
+
+
+def test_nothing_leaves_before_it_is_kept_nor_what_is_behind_it() -> None:
+    book, first, second = Book(), message("bob"), message("bob")
+    outbox = kept_in(book, first, second)
+
+    assert ready(outbox, limit=MANY) == []
+    book.waiting[1](None)
+    assert ready(outbox, limit=MANY) == []
+    book.waiting[0](None)
+    assert ready(outbox, limit=MANY) == [first, second]
+
+
+def test_what_is_settled_is_kept_no_longer() -> None:
+    book, outgoing = Book(), message("bob")
+    outbox = kept_in(book, outgoing)
+
+    outbox.settle(outgoing, Status.DELIVERED)
+
+    assert book.kept == []
+
+
+def test_what_cannot_be_kept_is_refused() -> None:
+    book, outgoing = Book(), message("bob")
+    outbox = kept_in(book, outgoing)
+
+    book.waiting[0](OSError("disk full"))
+
+    assert isinstance(outgoing.refusal, TryAgainError)
+    assert (len(outbox), book.kept) == (0, [])
+
+
+def test_a_new_envelope_leaves_when_it_is_kept() -> None:
+    book, outgoing = Book(), message("bob")
+    outbox = kept_in(book, outgoing)
+    book.waiting.pop()(None)
+
+    outbox.renew(outgoing, message("bob", "anew").envelope)
+
+    assert ready(outbox) == []
+    book.waiting.pop()(None)
+    assert ready(outbox) == [outgoing]
+
+
+def test_what_need_not_outlive_the_process_is_not_kept() -> None:
+    book, outgoing = Book(), message("bob")
+    outgoing.is_durable = False
+
+    assert ready(kept_in(book, outgoing)) == [outgoing]
+    assert book.kept == []

@@ -10,8 +10,8 @@ from agora.canonical import parse_json
 from agora.codes import CloseCode
 from agora.envelope import EVERYONE, open_envelope
 from agora.frames import Delivery, ErrorAnswer, ListedPeer, PeerOffline, PeerOnline
-from agora.mailbox import MemoryMailbox
-from agora.protocol.actions import Mail
+from agora.mailbox import MailboxBounds, MemoryMailbox
+from agora.protocol.relay.actions import Mail
 from agora.testing.conversation import Conversation, Speaker, keys_of
 
 CAROL = keys_of("carol").peer_id
@@ -642,19 +642,22 @@ def test_a_repeat_of_mail_still_being_stored_is_answered_when_that_is_known() ->
     assert carol.hears() == ["alice: hi"]
 
 
+BOUNDS = MailboxBounds(max_messages=10, max_bytes=10_000)
+
+
 class BrokenMailbox(MemoryMailbox):
     """Takes nothing while ``is_broken``: a disk that cannot be written."""
 
     is_broken = False
 
-    def put(self, mail: Mail, *, now_ms: int) -> Mail:
+    def put(self, mail: Mail, *, now_ms: int, is_owed: bool = False, follows: int = 0) -> None:
         if self.is_broken:
             raise OSError("cannot be written")
-        return super().put(mail, now_ms=now_ms)
+        super().put(mail, now_ms=now_ms, is_owed=is_owed, follows=follows)
 
 
 def test_mail_that_cannot_be_stored_is_said_to_the_sender_who_may_send_it_again() -> None:
-    mailbox = BrokenMailbox(max_messages=10, max_bytes=10_000)
+    mailbox = BrokenMailbox(BOUNDS)
     talk = Conversation(storage_peers=["carol"], mailbox=mailbox)
     alice, carol = talk.meet("alice", "carol")
     mailbox.is_broken = True
@@ -668,7 +671,7 @@ def test_mail_that_cannot_be_stored_is_said_to_the_sender_who_may_send_it_again(
 
 
 def test_a_repeat_of_mail_whose_storing_fails_is_never_called_a_duplicate() -> None:
-    mailbox = BrokenMailbox(max_messages=10, max_bytes=10_000)
+    mailbox = BrokenMailbox(BOUNDS)
     talk = Conversation(storage_peers=["carol"], mailbox=mailbox)
     alice, alice_again = talk.meet("alice", "alice")
     mailbox.is_broken = True

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from agora.codes import CloseCode, ErrorCode
+from agora.codes import CloseCode, ErrorCode, ReceiptStatus
 from agora.frames import ErrorAnswer, ListedPeer, PeerOnline, decode_answer
+from agora.keys import PeerId
 from agora.limits import Limits
-from agora.protocol.actions import Action, Close, Note, Ping, Send, SessionId, Store
-from agora.protocol.admission import Refusal
-from agora.protocol.router import Router
-from agora.protocol.session import RelaySession, State
+from agora.protocol.relay.actions import Action, Close, Note, Ping, Receipt, Send, SessionId, Store
+from agora.protocol.relay.refusal import Refusal
+from agora.protocol.relay.router import Router, RouterConfig
+from agora.protocol.relay.session import Door, RelaySession, State
 from agora.testing.conversation import Conversation, keys_of
 
 ALICE = keys_of("alice").peer_id
@@ -22,13 +24,14 @@ REGISTER = f'{{"type":"register","publicKey":"{ALICE}"}}'
 PING = '{"type":"ping"}'
 
 
-def new_session(**limits: Any) -> RelaySession:
+def new_session(*, storage_peers: tuple[PeerId, ...] = (), **limits: Any) -> RelaySession:
     bounds = Limits(**limits)
-    return RelaySession(SessionId("s"), Router(bounds), bounds, now=0.0)
+    config = RouterConfig(identity=keys_of("relay"), storage_peers=storage_peers)
+    return RelaySession(SessionId("s"), Router(bounds, config), bounds, Door("0" * 64), now=0.0)
 
 
-def registered_session(**limits: Any) -> RelaySession:
-    session = new_session(**limits)
+def registered_session(**options: Any) -> RelaySession:
+    session = new_session(**options)
     session.receive(REGISTER, now=0.0)
     return session
 
@@ -114,9 +117,8 @@ def test_a_registration_is_answered_with_everyone_who_is_there() -> None:
 
 def test_a_registration_tells_the_session_id_and_the_relays_own_key() -> None:
     relay = keys_of("relay").peer_id
-    session = RelaySession(SessionId("s"), Router(Limits(), relay=relay), Limits(), now=0.0)
 
-    [text] = texts(session.receive(REGISTER, now=0.0))
+    [text] = texts(new_session().receive(REGISTER, now=0.0))
 
     assert text == (
         f'{{"type":"registered","publicKey":"{ALICE}","sessionId":"s","peers":[],"relay":"{relay}"}}'
@@ -362,7 +364,7 @@ def test_a_refusal_is_noted_without_a_word_of_what_was_said() -> None:
 
 def test_nothing_said_after_the_end_counts() -> None:
     session = registered_session()
-    session.end()
+    session.end(now=0.0)
 
     assert session.receive(PING, now=0.0) == []
     assert session.receive_pong(b"1", now=0.0) == []
@@ -372,12 +374,12 @@ def test_nothing_said_after_the_end_counts() -> None:
 def test_a_session_leaves_once() -> None:
     session = registered_session()
 
-    assert session.end() == [Note("left", {"session": "s", "peer": ALICE})]
-    assert session.end() == []
+    assert session.end(now=0.0) == [Note("left", {"session": "s", "peer": ALICE})]
+    assert session.end(now=0.0) == []
 
 
 def test_a_connection_that_never_registered_leaves_nobody() -> None:
-    assert new_session().end() == []
+    assert new_session().end(now=0.0) == []
 
 
 # How many frames
@@ -435,63 +437,106 @@ def test_rates_that_are_switched_off_limit_nothing() -> None:
     assert [texts(session.receive(PING, now=0.0)) for _ in range(3)] == [['{"type":"pong"}']] * 3
 
 
-# Pongs and stores
+# Pongs and answers
 
 
-def storing_session() -> tuple[RelaySession, list[Store]]:
-    """Return a session of which one message is being stored."""
-    limits = Limits()
-    session = RelaySession(SessionId("s"), Router(limits, storage_peers=[BOB]), limits, now=0.0)
-    session.receive(REGISTER, now=0.0)
-    return session, [store(session, 1)]
+def storing_session() -> tuple[RelaySession, list[Receipt]]:
+    """Return a session that has sent one message, and the receipt that is to come for it."""
+    session = registered_session(storage_peers=(BOB,))
+    return session, [submit(session, 1)]
 
 
-def store(session: RelaySession, number: int) -> Store:
-    alice = Conversation().connect("alice")
-    frame = f'{{"type":"message","to":"{BOB}","envelope":{alice.seals(BOB, number).wire_text}}}'
-    [action] = session.receive(frame, now=0.0)
-    assert isinstance(action, Store)
-    return action
+def submit(session: RelaySession, number: int) -> Receipt:
+    """Send a message that is to be stored, and return the receipt that is to come."""
+    letter = Conversation().connect("alice").seals(BOB, number)
+    frame = f'{{"type":"message","to":"{BOB}","envelope":{letter.wire_text}}}'
+    [_] = [action for action in session.receive(frame, now=0.0) if isinstance(action, Store)]
+    return Receipt(letter.id, BOB, ReceiptStatus.STORED)
 
 
 def test_a_pong_waits_for_what_is_being_stored() -> None:
-    session, _ = storing_session()
+    session, [receipt] = storing_session()
 
     assert session.receive(PING, now=0.0) == []
-    assert session.store_settled(None) == [Send((session.id,), '{"type":"pong"}')]
+    assert session.settled(1, receipt) == [Send((session.id,), '{"type":"pong"}')]
 
 
 def test_a_pong_does_not_wait_for_what_came_after_its_ping() -> None:
-    session, _ = storing_session()
+    session, [receipt] = storing_session()
     session.receive(PING, now=0.0)
 
-    store(session, 2)
+    submit(session, 2)
 
-    assert texts(session.store_settled(None)) == ['{"type":"pong"}']
+    assert texts(session.settled(1, receipt)) == ['{"type":"pong"}']
 
 
-def test_a_ping_waits_for_every_store_before_it() -> None:
-    session, _ = storing_session()
-    store(session, 2)
+def test_a_ping_waits_for_every_message_before_it() -> None:
+    session, [receipt] = storing_session()
+    later = submit(session, 2)
     session.receive(PING, now=0.0)
 
-    assert session.store_settled(None) == []
-    assert texts(session.store_settled(None)) == ['{"type":"pong"}']
+    assert session.settled(1, receipt) == []
+    assert texts(session.settled(2, later)) == ['{"type":"pong"}']
+
+
+def test_a_ping_waits_for_the_messages_before_it_in_whichever_order_they_are_settled() -> None:
+    session, [receipt] = storing_session()
+    later = submit(session, 2)
+    session.receive(PING, now=0.0)
+
+    assert session.settled(2, later) == []
+    assert texts(session.settled(1, receipt)) == ['{"type":"pong"}']
 
 
 def test_each_ping_that_waits_is_answered() -> None:
-    session, _ = storing_session()
+    session, [receipt] = storing_session()
     session.receive(PING, now=0.0)
     session.receive(PING, now=0.0)
 
-    assert texts(session.store_settled(None)) == ['{"type":"pong"}'] * 2
+    assert texts(session.settled(1, receipt)) == ['{"type":"pong"}'] * 2
 
 
 def test_what_could_not_be_stored_is_said_before_the_pong() -> None:
-    session, [asked] = storing_session()
+    session, [receipt] = storing_session()
     session.receive(PING, now=0.0)
-    refusal = Refusal(ErrorCode.MAILBOX_FULL, "full", envelope_id=asked.mail.envelope_id)
+    refusal = Refusal(ErrorCode.MAILBOX_FULL, "full", envelope_id=receipt.envelope_id)
 
-    told, pong = texts(session.store_settled(refusal))
+    told, pong = texts(session.settled(1, refusal))
 
     assert (told, pong) == (refusal.to_frame(), '{"type":"pong"}')
+
+
+def test_a_message_is_answered_once() -> None:
+    session, [receipt] = storing_session()
+    refusal = Refusal(ErrorCode.UNAVAILABLE, "gone", envelope_id=receipt.envelope_id)
+    session.settled(1, receipt)
+
+    assert session.settled(1, refusal) == []
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"type":"ack","ids":["x"]}',
+        '{"type":"ack"}',
+        '{"type":"nack","ids":["x"]}',
+        '{"type":"watch","presence":"all"}',
+        '{"type":"authenticate","signature":"x"}',
+    ],
+)
+def test_the_frames_of_agora_1_are_unknown_to_a_session_of_the_reference(frame: str) -> None:
+    answer = error(registered_session().receive(frame, now=0.0))
+
+    frame_type = json.loads(frame)["type"]
+    assert answer.message == f"Unknown message type: {frame_type}"
+
+
+@pytest.mark.parametrize("member", ['"confirm":7', '"after":7', '"after":"x"', '"confirm":true'])
+def test_the_flags_of_agora_1_mean_nothing_in_a_session_of_the_reference(member: str) -> None:
+    alice, bob = Conversation().meet("alice", "bob")
+    letter = alice.seals(bob.id, "hi")
+
+    alice.says(f'{{"type":"message","to":"{bob.id}",{member},"envelope":{letter.wire_text}}}')
+
+    assert bob.hears() == ["alice: hi"]
+    assert alice.hears() == []

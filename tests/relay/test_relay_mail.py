@@ -24,9 +24,10 @@ def sleeper() -> KeyPair:
 
 
 def with_mailbox(*keys: KeyPair, **settings: Any) -> dict[str, Any]:
-    """Return the settings of a relay that keeps mail for *keys* and limits no rate."""
+    """Return the settings of a relay that keeps mail for *keys*, as much as anyone sends."""
+    no_bounds: dict[str, Any] = {"rate_limit_enabled": False, "mailbox_sender_share": 1.0}
     storage_peers = tuple(key.peer_id for key in keys)
-    return {"port": 0, "storage_peers": storage_peers, "rate_limit_enabled": False} | settings
+    return {"port": 0, "storage_peers": storage_peers} | no_bounds | settings
 
 
 async def send_numbers(sender: RawPeer, to: KeyPair, numbers: range) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +11,8 @@ from threading import Event, Thread, get_ident
 
 import pytest
 
-from agora.mailbox import Mailbox, MailboxFullError, MemoryMailbox
-from agora.protocol.actions import Mail
+from agora.mailbox import Mailbox, MailboxBounds, MailboxFullError, MemoryMailbox
+from agora.protocol.relay.actions import Mail
 from agora.relay.writer import Job, MailboxWriter, commit_together
 from agora.testing.conversation import keys_of
 
@@ -22,7 +23,7 @@ class WatchedMailbox(MemoryMailbox):
     """Counts its commits, and fails as many of them as it is told to."""
 
     def __init__(self) -> None:
-        super().__init__(max_messages=100, max_bytes=10_000)
+        super().__init__(MailboxBounds(max_messages=100, max_bytes=10_000))
         self.commits = 0
         self.commits_to_fail = 0
         self.is_closed = False
@@ -88,9 +89,18 @@ def room() -> Iterator[Room]:
 
 
 def putting(envelope_id: str) -> Job:
-    """Return a job that stores a message, and whose result nobody is told."""
-    mail = Mail("carol", keys_of("alice").peer_id, envelope_id, "{}")
-    return (lambda mailbox: mailbox.put(mail, now_ms=0), lambda result: None)
+    """Return a job that stores a message and returns it, and whose result nobody is told."""
+    sender = keys_of("alice").peer_id
+    mail = Mail("carol", sender, envelope_id, "{}", position=next(_positions))
+
+    def put(mailbox: Mailbox) -> Mail:
+        mailbox.put(mail, now_ms=0)
+        return mail
+
+    return (put, lambda result: None)
+
+
+_positions = itertools.count(1)
 
 
 def stored_in(mailbox: Mailbox) -> list[str]:

@@ -19,6 +19,7 @@ from agora.errors import (
     NotConnectedError,
     PeerReferenceError,
     RefusedError,
+    RelayChangedError,
     TryAgainError,
 )
 
@@ -85,7 +86,7 @@ EXIT_CODES: dict[int, Exit] = {
         (PeerReferenceError,),
         "agora peers lists who is known, agora peers add makes one known",
     ),
-    5: Exit("the relay refused, finally", (RefusedError,)),
+    5: Exit("the relay, or the peer that was to confirm, refused, finally", (RefusedError,)),
     6: Exit(
         "no relay there, or none that registers us",
         (NotConnectedError, ClosedError),
@@ -99,6 +100,11 @@ EXIT_CODES: dict[int, Exit] = {
     ),
     9: Exit("a part that is not installed is needed; the message says which", (MissingExtraError,)),
     10: Exit("the relay cannot listen there, or not use its files", (CannotStartError,)),
+    11: Exit(
+        "the relay has another key than the one known by its URL, or proves none; the message "
+        "has the command to forget the one known",
+        (RelayChangedError,),
+    ),
     130: Exit("interrupted (Ctrl-C) before it was done", (KeyboardInterrupt, StoppedError)),
     141: Exit("nobody reads the output any more, as after `| head`", (BrokenPipeError,)),
 }

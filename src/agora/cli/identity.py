@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from websockets.exceptions import InvalidURI
-from websockets.uri import parse_uri
 
-from agora.cli.options import Asked, common_options
+from agora.cli.options import Asked, check_url, common_options
 from agora.cli.output import Members
+from agora.errors import ConfigurationError
 from agora.files import Config, create_config, load_config, read_members, save_config
 from agora.keys import KeyPair
 from agora.limits import Limits
@@ -45,7 +44,10 @@ def init(asked: Asked, name: str | None, relay_url: str | None) -> None:
     --name and --relay then change these two.
     """
     if relay_url is not None:
-        _check_url(relay_url)
+        try:
+            check_url(relay_url)
+        except ConfigurationError as error:
+            raise click.BadParameter(str(error), param_hint="'--relay'") from error
     path = asked.path
     status, done = _ensure_identity(path, name, relay_url)
     config = load_config(path)
@@ -53,15 +55,6 @@ def init(asked: Asked, name: str | None, relay_url: str | None) -> None:
         f"{done} {path}\n{config.identity.peer_id}",
         {"status": status, "publicKey": config.identity.peer_id, "configPath": str(path)},
     )
-
-
-def _check_url(url: str) -> None:
-    try:
-        parse_uri(url)
-    except InvalidURI as error:
-        raise click.BadParameter(
-            f"{url!r} is no WebSocket URL (ws://… or wss://…)", param_hint="'--relay'"
-        ) from error
 
 
 def _ensure_identity(path: Path, name: str | None, relay_url: str | None) -> tuple[str, str]:

@@ -14,19 +14,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from websockets.exceptions import InvalidURI
+from websockets.uri import parse_uri
 
 from agora.canonical import Json
 from agora.cli.exits import EXIT_CODES, NoIdentityError, exit_code
 from agora.cli.output import Members, error_members, json_line
 from agora.client import Client
-from agora.errors import AgoraError
+from agora.client.store import default_store_path
+from agora.errors import AgoraError, ConfigurationError
 from agora.files import Config, config_path, load_config, read_members
+from agora.known_relays import KnownRelays, default_known_relays_path
 from agora.text import printable_line
 
 __all__ = [
     "DEFAULT_RELAY_URL",
     "Asked",
+    "check_url",
     "common_options",
+    "outbox_options",
     "payload_option",
     "relay_options",
     "seconds",
@@ -46,6 +52,8 @@ class Asked:
     as_json: bool = False
     relay: str | None = None
     ca_file: str | None = None
+    outbox: str | None = None
+    no_outbox: bool = False
 
     @property
     def path(self) -> Path:
@@ -56,27 +64,47 @@ class Asked:
         """Return what the config file says; where there is none, say how to make this very one."""
         if read_members(self.path) is None:
             raise NoIdentityError(
-                f"Config file not found at {self.path}. Run '{self._init}' first."
+                f"Config file not found at {self.path}. Run '{self.command('init')}' first."
             )
         return load_config(self.path)
 
-    @property
-    def _init(self) -> str:
+    def command(self, words: str) -> str:
+        """Return what to type for a command of ours on this very config file."""
         if self.config:
-            return f"agora --config {shlex.quote(self.config)} init"
-        return f"agora --profile {self.profile} init" if self.profile else "agora init"
+            return f"agora --config {shlex.quote(self.config)} {words}"
+        return f"agora --profile {self.profile} {words}" if self.profile else f"agora {words}"
+
+    @property
+    def known_relays(self) -> KnownRelays:
+        """What remembers the keys of relays: a file beside the config file."""
+        return KnownRelays(default_known_relays_path(self.path))
+
+    @property
+    def outbox_path(self) -> Path | None:
+        """Where messages wait: ``--outbox``, else beside the config file; None keeps none."""
+        if self.no_outbox:
+            return None
+        return Path(self.outbox).expanduser() if self.outbox else default_store_path(self.path)
 
     def relay_url(self, config: Config) -> str:
         """Return the relay to use: the one asked for, else that of *config*, else the default."""
         return self.relay or config.relay_url or DEFAULT_RELAY_URL
 
     def client(self, config: Config, **options: Any) -> Client:
-        """Make a client with the identity, name and contacts of *config*."""
+        """
+        Make a client with the identity, name and contacts of *config*.
+
+        Raises:
+            ConfigurationError: When its relay's URL is none.
+        """
+        url = self.relay_url(config)
+        check_url(url)  # before anything is kept to go there
         return Client(
-            self.relay_url(config),
+            url,
             config.identity,
             name=config.name,
             contacts=config.contacts,
+            known_relays=self.known_relays,
             ca_file=self.ca_file,
             **options,
         )
@@ -94,7 +122,9 @@ class Asked:
     def fail(self, error: Exception) -> None:
         """Tell why a command has failed: a line on standard error, and with JSON an object too."""
         hint = EXIT_CODES[exit_code(error)].hint
-        click.echo(f"agora: {printable_line(str(error))}{hint and f' — {hint}'}", err=True)
+        # What is advised is to be done to this config file, of which the error knew nothing.
+        text = printable_line(str(error)).replace("run agora ", f"run {self.command('')}")
+        click.echo(f"agora: {text}{hint and f' — {hint}'}", err=True)
         if self.as_json:
             status: dict[str, Json] = {"status": "failed"}
             click.echo(json_line(status | error_members(error)))
@@ -139,6 +169,20 @@ def relay_options(command: _Command) -> _Command:
     )
 
 
+def outbox_options(command: _Command) -> _Command:
+    """Decorate a command with the options for where messages wait that cannot go now."""
+    return _with(
+        command,
+        _option(
+            *("--outbox", "outbox"),
+            metavar="FILE",
+            help="where messages wait that cannot go now, and what came is remembered; "
+            "else beside the config file",
+        ),
+        _option(*("--no-outbox", "no_outbox"), is_flag=True, help="keep nothing for later on disk"),
+    )
+
+
 def payload_option(command: _Command) -> _Command:
     """Decorate a command with the option for what to send that is no plain text."""
     return click.option(
@@ -146,6 +190,14 @@ def payload_option(command: _Command) -> _Command:
         metavar="JSON",
         help="send this JSON value instead; - reads it from standard input",
     )(command)
+
+
+def check_url(url: str) -> None:
+    """Refuse with a ConfigurationError what can be no URL of a relay."""
+    try:
+        parse_uri(url)
+    except InvalidURI as error:
+        raise ConfigurationError(f"{url!r} is no WebSocket URL (ws://… or wss://…)") from error
 
 
 def seconds(text: str) -> float:

@@ -14,9 +14,19 @@ from datetime import datetime
 import click
 
 from agora.canonical import Json, json_text
-from agora.client import ClientEvent, Message, PresenceChanged, StateChanged
+from agora.client import (
+    Bounced,
+    ClientEvent,
+    ContactRequest,
+    Message,
+    PresenceChanged,
+    Receipt,
+    StateChanged,
+    Withheld,
+)
+from agora.envelope import Envelope
 from agora.errors import AgoraError, EnvelopeError
-from agora.keys import PeerId
+from agora.keys import PeerId, is_peer_id
 from agora.references import Directory, compact_known_inline, resolve_display_name, short_key
 from agora.text import printable, printable_line
 
@@ -30,6 +40,8 @@ __all__ = [
     "message_members",
     "message_text",
     "peer_members",
+    "receipt_line",
+    "receipt_members",
     "styled_peer",
 ]
 
@@ -127,6 +139,16 @@ def event_line(event: ClientEvent, contacts: Directory) -> str:
         case StateChanged(state, error):
             why = f": {printable_line(str(error))}" if error else ""
             return f"{_now()} = {state}{why}"
+        case Bounced(_, code, recipient):
+            to = _styled_recipient(recipient, contacts)
+            return (
+                f"{_now()} {_alarm()} the relay gave up a message to {to}: {printable_line(code)}"
+            )
+        case Withheld(envelope, reason):
+            sender = styled_peer(envelope.sender, None, contacts)
+            return f"{_now()} {_alarm()} withheld a message from {sender}: {reason}"
+        case ContactRequest(envelope, name):
+            return f"{_now()} ? {styled_peer(envelope.sender, name, contacts)} asks to write to you"
         case _:
             return f"{_now()} {error_line(event.error)}"
 
@@ -139,13 +161,48 @@ def event_members(event: ClientEvent, contacts: Directory) -> Members:
             return {"event": kind, **peer_members(peer, name, contacts)}
         case StateChanged(state, error):
             return {"event": str(state), **(error_members(error) if error else {})}
+        case Bounced(envelope_id, code, recipient):
+            to = peer_members(PeerId(recipient), None, contacts, key="to")
+            return {"event": "bounced", "code": code, "id": envelope_id, **to}
+        case Withheld(envelope, reason):
+            return {"event": "withheld", "reason": reason, **_unread(envelope, None, contacts)}
+        case ContactRequest(envelope, name):
+            return {"event": "contact_request", **_unread(envelope, name, contacts)}
         case _:
             return {"event": "error", **error_members(event.error)}
 
 
+def _unread(envelope: Envelope, name: str | None, contacts: Directory) -> Members:
+    """Return what is told of a message that nobody is to read: all but what it says."""
+    sender = peer_members(envelope.sender, name, contacts, key="from")
+    return {"id": envelope.id, "type": envelope.type, **sender}
+
+
+def receipt_line(receipt: Receipt, contacts: Directory) -> str:
+    """Return what became of a message that had waited, for people, on one line."""
+    return f"{_now()} > {_styled_recipient(receipt.to, contacts)} from the outbox: {receipt.status}"
+
+
+def receipt_members(receipt: Receipt, contacts: Directory) -> Members:
+    """Return what became of a message that had waited, for programs."""
+    to = peer_members(PeerId(receipt.to), None, contacts, key="to")
+    return {"event": "receipt", "status": str(receipt.status), "id": receipt.id, **to}
+
+
+def _styled_recipient(recipient: str, contacts: Directory) -> str:
+    """Return how a recipient is shown, also one that only a relay says to be one."""
+    if is_peer_id(recipient):
+        return styled_peer(recipient, None, contacts)
+    return printable_line(recipient)
+
+
 def error_line(error: Exception) -> str:
     """Return an error for people, on one line."""
-    return f"{click.style('!', fg='red')} {printable_line(str(error))}"
+    return f"{_alarm()} {printable_line(str(error))}"
+
+
+def _alarm() -> str:
+    return click.style("!", fg="red")
 
 
 def error_members(error: Exception) -> Members:

@@ -30,7 +30,6 @@ def peers(context: click.Context, offline: bool, long: bool) -> None:
     List your contacts, and who is online at the relay.
 
     A name with a tilde, as in ~bob@125531b8, is what a stranger calls itself.
-    A contact with a mailbox at the relay counts as online there while it is away.
     """
     if context.invoked_subcommand is None:
         _list(context.ensure_object(Asked), offline, long)
@@ -111,7 +110,7 @@ def _list(asked: Asked, offline: bool, long: bool) -> None:
 
 
 async def _ask_relay(asked: Asked, config: Config) -> dict[PeerId, ListedPeer]:
-    async with asked.client(config, reconnect=False) as client:
+    async with asked.client(config, reconnect=False, receive=False) as client:
         return client.peers
 
 
@@ -122,7 +121,7 @@ def _show(
     for peer in filter(is_peer_id, dict.fromkeys([*known, *(online or {})])):
         listed = (online or {}).get(peer)
         claimed = listed.name if listed else None
-        is_online = None if online is None else peer in online
+        is_online = None if online is None else listed is not None and listed.is_online
         shown = styled_peer(peer, claimed, config.contacts)
         members: Members = peer_members(peer, claimed, config.contacts)
         line = f"{_presence(is_online)} {shown}" + (f"  {peer}" if long else "")

@@ -32,7 +32,13 @@ _COMMANDS = {
     "request": "agora.cli.request:request",
     "listen": "agora.cli.listen:listen",
     "peers": "agora.cli.peers:peers",
+    "ignore": "agora.cli.consent:ignore",
+    "unignore": "agora.cli.consent:unignore",
+    "ignored": "agora.cli.consent:ignored",
+    "policy": "agora.cli.consent:policy",
     "keys": "agora.cli.keys:keys",
+    "mailbox": "agora.cli.mailbox:mailbox",
+    "known-relays": "agora.cli.known_relays:known_relays",
 }
 """Where each command is; imported when asked for, as a sender needs no relay."""
 
@@ -93,7 +99,7 @@ _BEHIND = ("--relay", "--ca-file")
     epilog="Options: agora COMMAND --help. Exit codes: 0 done · 2 wrong arguments · "
     "3 no usable key · 4 no such peer · 5 refused · 6 no relay · 7 no answer in time · "
     "8 not taken for now · 9 a part is not installed · 10 the relay cannot listen · "
-    "130 interrupted · 1 all else",
+    "11 another relay · 130 interrupted · 1 all else",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(agora.__version__, "-V", "--version", prog_name="agora")

@@ -46,7 +46,8 @@ def request(
     Send a request to a peer, and print its answer.
 
     PEER and TEXT are as for `agora send`. The answer is the first message from
-    PEER that names the request in inReplyTo.
+    PEER that names the request in inReplyTo. A request is not kept: it goes out
+    now or never. Other mail is left to agora listen.
     """
     config = asked.load()
     peer = addressee(peer, config.contacts)
@@ -65,4 +66,4 @@ async def _ask(client: Client, peer: str, content: Json, kind: str, timeout: flo
         except NoAnswerError as late:
             if late.why is None:
                 raise
-            raise not_taken(late.why, peer) from late
+            raise not_taken(late.why, peer, "try again later") from late

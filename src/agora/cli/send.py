@@ -1,24 +1,36 @@
-"""``agora send``: done when the relay has taken the message, and not before."""
+"""``agora send``: done when the relay has taken the message; what it cannot take now is kept."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
 from agora.canonical import Json
+from agora.cli.connecting import connect
 from agora.cli.content import addressee, envelope_id, message_type, read_content
 from agora.cli.exits import NotTakenError, StoppedError
-from agora.cli.options import Asked, common_options, payload_option, relay_options, seconds
-from agora.cli.output import styled_peer
+from agora.cli.options import (
+    Asked,
+    common_options,
+    outbox_options,
+    payload_option,
+    relay_options,
+    seconds,
+)
+from agora.cli.output import Members, styled_peer
 from agora.cli.signals import unless_stopped
 from agora.client import Client, ClientEvent, ConnectionState, Receipt, StateChanged, Status
+from agora.client.store import StoreInUseError
 from agora.codes import ErrorCode
 from agora.envelope import EVERYONE
-from agora.errors import AgoraError, NoAnswerError
+from agora.errors import AgoraError, NoAnswerError, RefusedError
+from agora.files import Config
 from agora.keys import PeerId, is_peer_id
-from agora.references import short_key
+from agora.references import Directory, expand, short_key
 from agora.text import printable_line
 
 __all__ = ["not_taken", "send"]
@@ -32,22 +44,31 @@ class _Letter:
     payload: Json
     type: str
     in_reply_to: str | None
+    confirm: bool
 
     async def post(self, client: Client) -> Receipt:
+        """Put it into the outbox; a broadcast, which nothing keeps, goes out at once."""
         if self.peer == EVERYONE:
             return await client.broadcast(self.payload, type=self.type)
-        return await client.send(
-            self.peer, self.payload, type=self.type, in_reply_to=self.in_reply_to
+        receipt = client.post(
+            self.peer,
+            self.payload,
+            type=self.type,
+            in_reply_to=self.in_reply_to,
+            confirm=self.confirm,
         )
+        await receipt.kept()
+        return receipt
 
 
 @click.command(
     epilog="Exit codes: 0 taken · 2 wrong arguments · 4 no such peer · 5 refused · 6 no relay · "
-    "7 no answer in time · 8 not taken for now, such as unknown_recipient · "
-    "130 interrupted before it was taken"
+    "7 no answer in time · 8 not taken for now, such as unknown_recipient · 11 another relay · "
+    "130 interrupted. Where it says that the message is kept in the outbox, it goes out later."
 )
 @common_options
 @relay_options
+@outbox_options
 @click.argument("peer")
 @click.argument("text", nargs=-1)
 @payload_option
@@ -60,12 +81,13 @@ class _Letter:
     type=envelope_id,
     help="id of the message that this one answers",
 )
+@click.option("--confirm", is_flag=True, help="wait until the peer has signed that it is done")
 @click.option("--wait", is_flag=True, help="wait for the relay, and for the peer, to come")
 @click.option(
     *("--timeout", "timeout"),
     type=seconds,
     metavar="SECONDS",
-    help="give up after this time  [default: 10; none with --wait]",
+    help="give up after this time  [default: 10, 30 with --confirm; none with --wait]",
 )
 @click.pass_obj
 def send(
@@ -75,6 +97,7 @@ def send(
     payload: str | None,
     kind: str,
     in_reply_to: str | None,
+    confirm: bool,
     wait: bool,
     timeout: float | None,
 ) -> None:
@@ -85,119 +108,247 @@ def send(
     or '*' for everyone who is online. TEXT goes as {"text": TEXT}, and - reads
     it from standard input. The @name of a contact in it becomes @ and the full
     id, since others do not know your names.
+
+    It says what the relay said: delivered, the peer has it; stored, it waits in
+    the peer's mailbox; sent, no more is known; duplicate, it was taken before.
+    What cannot be taken now is queued: it stays in the outbox, and goes out with
+    the next agora send or agora listen. A broadcast is never kept.
     """
-    if peer == EVERYONE and in_reply_to is not None:
-        raise click.UsageError("an answer goes to one peer: --in-reply-to does not go with '*'")
+    if peer == EVERYONE and (in_reply_to is not None or confirm):
+        raise click.UsageError("--in-reply-to and --confirm are for one peer, and not for '*'")
     config = asked.load()
     content = read_content(text, payload, config.contacts)
-    letter = _Letter(addressee(peer, config.contacts), content, kind, in_reply_to)
-    timeout = 10.0 if timeout is None and not wait else timeout
-    client = asked.client(config, reconnect=wait, connect_timeout=timeout)
-    waiting = _Waiting(asked, client, letter) if wait else None
-    receipt = asyncio.run(unless_stopped(_send(client, letter, waiting, timeout)))
-    if receipt is None:
-        raise StoppedError("interrupted; the relay had not taken it")
-    if receipt.to == client.peer_id:
-        asked.remark(_TO_ONESELF)
-    to = EVERYONE if peer == EVERYONE else receipt.to
-    shown = "everyone" if to == EVERYONE else styled_peer(PeerId(to), None, config.contacts)
-    asked.say(
-        f"sent to {shown}", {"status": "sent", "id": receipt.id, "to": to, "type": letter.type}
-    )
+    letter = _Letter(addressee(peer, config.contacts), content, kind, in_reply_to, confirm)
+    if timeout is None and not wait:
+        timeout = 30.0 if confirm else 10.0
+    sending = _Sending(asked, config, letter, wait=wait)
+    try:
+        is_done = asyncio.run(unless_stopped(sending.run(timeout)))
+    finally:
+        sending.say_if_kept()
+    if not is_done:
+        sending.refuse_to_stop()
 
+
+class _Sending:
+    """
+    One letter on its way.
+
+    Attributes:
+        receipt: What is known of it; None until it is in the outbox.
+    """
+
+    def __init__(self, asked: Asked, config: Config, letter: _Letter, *, wait: bool) -> None:
+        self.receipt: Receipt | None = None
+        self._asked = asked
+        self._config = config
+        self._letter = letter
+        self._wait = wait
+        self._in_use: StoreInUseError | None = None
+        self._has_outbox = False
+        self._told: set[str] = set()
+
+    # On its way
+
+    async def run(self, timeout: float | None) -> bool:
+        """
+        Send the letter, and tell what the relay said of it.
+
+        Raises:
+            AgoraError: Why it was not taken, or not confirmed.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if timeout is None else loop.time() + timeout
+        client, self._in_use = await connect(
+            self._asked,
+            self._config,
+            hear=self._hear,
+            reconnect=self._wait,
+            **_how_to_connect(self._letter, self._config.contacts, timeout),
+        )
+        self._has_outbox = self._in_use is None and self._asked.outbox_path is not None
+        async with client:
+            await self._converse(client, deadline)
+        return True
+
+    async def _converse(self, client: Client, deadline: float | None) -> None:
+        waited = client.outbox
+        try:
+            async with asyncio.timeout_at(deadline) as limit:
+                self.receipt = await self._letter.post(client)
+                await self._settled(self.receipt)
+                await _first_words(waited)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        finally:  # also when a signal comes
+            if self._is_taken:
+                self._say_taken(client)
+            self._tell_of(waited)
+        if not self._is_taken:
+            raise self._why_not(client)
+        if self._letter.confirm:
+            await self._confirmed(client, deadline)
+
+    async def _settled(self, receipt: Receipt) -> None:
+        """Wait for the relay's word; for more than the first one only where it may soon come."""
+        await receipt.first_word()
+        if self._wait and receipt.why is not None:
+            self._tell_wait(_reason(receipt.why, self._letter.peer))
+        if self._wait or receipt.why in _SOON:
+            await receipt.settled()
+
+    async def _confirmed(self, client: Client, deadline: float | None) -> None:
+        assert self.receipt is not None, "it was taken"
+        if not client.protocol:
+            raise NoAnswerError("this relay speaks the reference dialect: nobody confirms there")
+        left = None if deadline is None else deadline - asyncio.get_running_loop().time()
+        outcome = await self.receipt.confirmed(left)
+        if outcome == "failed":
+            raise RefusedError(
+                "failed", "the peer gave the message up", envelope_id=self.receipt.id
+            )
+        self._say(self.receipt, "processed by {}", outcome)
+
+    @property
+    def _is_taken(self) -> bool:
+        return self.receipt is not None and self.receipt.status in _TAKEN
+
+    def _why_not(self, client: Client) -> AgoraError:
+        """Return what kept the letter from being taken."""
+        if client.error is not None:
+            return client.error
+        if self.receipt is None or self.receipt.why is None:
+            return NoAnswerError("the relay did not say in time whether it took the message")
+        advice = "" if self._keeps else _LATER
+        return not_taken(self.receipt.why, self._letter.peer, advice)
+
+    # What is told
+
+    def _say_taken(self, client: Client) -> None:
+        assert self.receipt is not None, "it was taken"
+        if self.receipt.to == client.peer_id and not client.protocol:
+            self._asked.remark(_TO_ONESELF)
+        self._say(self.receipt, _TAKEN[self.receipt.status], self.receipt.status)
+
+    def _say(self, receipt: Receipt, text: str, status: str) -> None:
+        is_broadcast = self._letter.peer == EVERYONE
+        to = EVERYONE if is_broadcast else receipt.to
+        shown = "everyone" if is_broadcast else self._shown(to)
+        members: Members = {"status": str(status), "id": receipt.id, "to": to}
+        if receipt.count is not None:
+            members["count"] = receipt.count
+        self._asked.say(text.format(shown), members | {"type": self._letter.type})
+
+    def _shown(self, peer: str) -> str:
+        return styled_peer(PeerId(peer), None, self._config.contacts)
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether what is not taken stays in the outbox."""
+        return self._has_outbox and self._letter.peer != EVERYONE
+
+    def say_if_kept(self) -> None:
+        """Say that it is in the outbox and goes out later; or why it is not, if it should be."""
+        if self.receipt is None or self.receipt.status is not Status.QUEUED:
+            return
+        if self._keeps and self.receipt.outgoing.is_kept:
+            self._say(self.receipt, _KEPT, Status.QUEUED)
+        elif self._in_use is not None:
+            self._asked.remark(f"it is not kept either: {self._in_use}")
+
+    def refuse_to_stop(self) -> None:
+        """
+        Say what a signal has interrupted.
+
+        Raises:
+            StoppedError: When the letter was not taken, or not confirmed.
+        """
+        if not self._is_taken:
+            raise StoppedError("interrupted; the relay had not taken it")
+        if self._letter.confirm:
+            raise StoppedError("interrupted; it was not confirmed yet")
+
+    def _hear(self, event: ClientEvent) -> None:
+        is_away = isinstance(event, StateChanged) and event.state is ConnectionState.CONNECTING
+        if is_away and self._wait:
+            self._tell_wait(f"no relay at {printable_line(self._asked.relay_url(self._config))}")
+
+    def _tell_wait(self, what: str) -> None:
+        """Say what ``--wait`` waits for: each thing once."""
+        if what not in self._told:
+            self._told.add(what)
+            end = "leaves it in the outbox" if self._keeps else "gives up"
+            self._asked.remark(f"{what}; waiting, Ctrl-C {end}")
+
+    def _tell_of(self, waited: Sequence[Receipt]) -> None:
+        """Tell what became of what was in the outbox before."""
+        for receipt in waited:
+            refusal = receipt.outgoing.refusal
+            if receipt.status in _TAKEN:
+                text = _TAKEN[receipt.status].format(self._shown(receipt.to))
+                self._asked.remark(f"from the outbox: {text}")
+            elif refusal is not None:
+                why = printable_line(str(refusal))
+                self._asked.remark(f"from the outbox: refused to {self._shown(receipt.to)}: {why}")
+
+
+def _how_to_connect(letter: _Letter, contacts: Directory, timeout: float | None) -> dict[str, Any]:
+    """
+    Return what a client needs for a letter.
+
+    Mail is what ``agora listen`` takes; here it is for an acknowledgement alone. Whoever
+    is known without the relay is written to also without it.
+    """
+    is_known = expand(letter.peer, contacts) is not None
+    return {
+        "receive": letter.confirm,
+        "presence": [letter.peer] if is_known else "all",
+        "connect_timeout": 0 if is_known else timeout,
+    }
+
+
+async def _first_words(receipts: Sequence[Receipt]) -> None:
+    for receipt in receipts:
+        await receipt.first_word()
+
+
+_TAKEN = {
+    Status.DELIVERED: "delivered to {}",
+    Status.STORED: "stored for {}",
+    Status.SENT: "sent to {}",
+    Status.DUPLICATE: "taken before, for {}",
+}
+"""What the relay said of what it took."""
+
+_KEPT = "kept in the outbox for {}; goes out with the next agora send or agora listen"
 
 _TO_ONESELF = (
     "that is your own id: this command was there to take it, and has not kept it; "
     "agora listen, or a mailbox, of yours has it too"
 )
-
-
-class _Waiting:
-    """Tells a person what ``--wait`` waits for: each thing once."""
-
-    def __init__(self, asked: Asked, client: Client, letter: _Letter) -> None:
-        self._asked = asked
-        self._client = client
-        self._letter = letter
-        self._told: set[str] = set()
-        client.listen(self._hear)
-
-    def tell(self, what: str) -> None:
-        """Say that we wait, and why."""
-        if what not in self._told:
-            self._told.add(what)
-            self._asked.remark(f"{what}; waiting, Ctrl-C gives up")
-
-    def tell_why(self, receipt: Receipt) -> None:
-        """Say what keeps the message, if anything does."""
-        if receipt.why is not None:
-            self.tell(_reason(receipt.why, self._letter.peer)[0])
-
-    def _hear(self, event: ClientEvent) -> None:
-        if isinstance(event, StateChanged) and event.state is ConnectionState.CONNECTING:
-            self.tell(f"no relay at {printable_line(self._client.url)}")
-
-
-async def _send(
-    client: Client, letter: _Letter, waiting: _Waiting | None, timeout: float | None
-) -> Receipt:
-    """
-    Send the letter, and return its receipt when the relay has taken it.
-
-    Raises:
-        AgoraError: Why it has not.
-    """
-    deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-    receipt = None
-    async with client:
-        try:
-            async with asyncio.timeout_at(deadline) as limit:
-                receipt = await letter.post(client)
-                if waiting:
-                    waiting.tell_why(receipt)
-                if waiting or receipt.why in _SOON:
-                    await receipt.settled()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-    if receipt is None or receipt.status is not Status.SENT:
-        raise _why_not(client, letter.peer, receipt)
-    return receipt
-
+"""In the reference dialect, where a session cannot say that it only sends."""
 
 _SOON = (None, ErrorCode.RATE_LIMITED)
 """What keeps a message waiting for seconds; the rest may take as long as the peer is away."""
 
 
-def _why_not(client: Client, peer: str, receipt: Receipt | None) -> AgoraError:
-    """Return what kept a message to *peer* from being taken."""
-    if client.error is not None:
-        return client.error
-    if receipt is not None and receipt.outgoing.refusal is not None:
-        return receipt.outgoing.refusal
-    if receipt is not None and receipt.why is not None:
-        return not_taken(receipt.why, peer)
-    return NoAnswerError("the relay did not say in time whether it took the message")
-
-
-def not_taken(code: str, peer: str) -> NotTakenError:
+def not_taken(code: str, peer: str, advice: str) -> NotTakenError:
     """Say what *code* means for a message to *peer*, and what can be done."""
-    return NotTakenError(code, ": ".join(_reason(code, peer)))
+    what = _reason(code, peer)
+    return NotTakenError(code, f"{what}: {advice}" if advice else what)
 
 
-def _reason(code: str, peer: str) -> tuple[str, str]:
-    """Return what keeps a message to *peer*, and what its sender may do."""
-    what, advice = _REASONS.get(code, ("the relay could not take it", _LATER))
-    return what.format(short_key(peer) if is_peer_id(peer) else peer), advice
+def _reason(code: str, peer: str) -> str:
+    """Return what keeps a message to *peer*."""
+    what = _REASONS.get(code, "the relay could not take it")
+    return what.format(short_key(peer) if is_peer_id(peer) else peer)
 
 
 _LATER = "try again later, or with --wait"
 
-_REASONS: dict[str, tuple[str, str]] = {
-    ErrorCode.UNKNOWN_RECIPIENT: ("{} is not there, and has no mailbox at the relay", _LATER),
-    ErrorCode.MAILBOX_FULL: (
-        "the mailbox of {} is full",
-        "try again when its owner has been there",
-    ),
-    ErrorCode.RATE_LIMITED: ("the relay limits how often you may send", _LATER),
+_REASONS: dict[str, str] = {
+    ErrorCode.UNKNOWN_RECIPIENT: "{} is not there, and has no mailbox at the relay",
+    ErrorCode.MAILBOX_FULL: "the mailbox of {} is full",
+    ErrorCode.RATE_LIMITED: "the relay limits how often you may send",
 }

@@ -25,7 +25,10 @@ _ALIASES = {"data_dir": ["--storage-dir"]}
 """The reference's flags for what has another name here."""
 
 _METAVARS = {"host": "ADDRESS", "port": "PORT", "data_dir": "FOLDER", "storage_peers": "PEER,…"}
-_METAVARS |= {"tls_cert": "FILE", "tls_key": "FILE"}
+_METAVARS |= {"tls_cert": "FILE", "tls_key": "FILE", "public_name": "NAME,…"}
+
+_LISTS = {"storage_peers", "public_name"}
+"""Settings whose flag may be given several times."""
 
 
 def setting_options(command: _Command) -> _Command:
@@ -38,8 +41,8 @@ def setting_options(command: _Command) -> _Command:
 def given_settings(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the *flags* made by :func:`setting_options` say, by the names of settings."""
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    if lists := given.get("storage_peers"):
-        given["storage_peers"] = tuple(peer for peers in lists for peer in peers)
+    for name in _LISTS.intersection(given):
+        given[name] = tuple(one for several in given[name] for one in several)
     return given
 
 
@@ -103,7 +106,7 @@ def _option(declared: Field[Any]) -> Callable[[_Command], _Command]:
     kind: dict[str, Any] = {"default": None}
     if not isinstance(declared.default, bool):
         kind |= {"type": _reader(declared), "metavar": _metavar(declared)}
-    if declared.name == "storage_peers":
+    if declared.name in _LISTS:
         kind |= {"multiple": True}
     return click.option(
         *flags_of(declared),

@@ -1,23 +1,27 @@
 """
 One agent's place at a relay: it connects, comes back by itself, and never dies silently.
 
-The rules of the conversation are in :mod:`agora.protocol.peer`, its socket and
-clock in :mod:`agora.client.link`; this module is what an application holds.
+This module is what an application holds. How messages go out is in
+:mod:`agora.client.sending`, how they come in in :mod:`agora.client.receiving`;
+the rules of the conversation are in :mod:`agora.protocol.client.session`, its socket and
+clock in :mod:`agora.client.link`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, assert_never
+from weakref import WeakKeyDictionary
 
-from agora.canonical import Json, check_exact
+from agora.canonical import Json
 from agora.client.events import (
+    Bounced,
     ClientEvent,
     ConnectionState,
     EventStream,
@@ -26,35 +30,45 @@ from agora.client.events import (
     Trouble,
 )
 from agora.client.inbox import Inbox
+from agora.client.introducing import Introducing
+from agora.client.keeping import Keeping
 from agora.client.link import Link
+from agora.client.listeners import Listener, Listeners
 from agora.client.message import Message
 from agora.client.receipt import Receipt
+from agora.client.receiving import Handler, Messages, Receiving, make_intake
+from agora.client.relay_memory import RelayMemory, RelaysInMemory
+from agora.client.requests import Requests
+from agora.client.sending import Sending
 from agora.client.transport import TransportOptions
 from agora.envelope import EVERYONE
 from agora.errors import (
     AgoraError,
     ClosedError,
     ConfigurationError,
-    InputError,
     NoAnswerError,
     NotConnectedError,
     RefusedError,
 )
-from agora.frames import ListedPeer
+from agora.files import FilePath
+from agora.frames import WATCH_ALL, WATCH_NONE, ListedPeer, Watched
 from agora.keys import KeyPair, PeerId, is_peer_id
-from agora.protocol import peer as core
-from agora.protocol.dialect import lacks_broadcast
-from agora.protocol.outbox import Outbox, Outgoing, Status
+from agora.protocol.client import session as core
+from agora.protocol.client.consent import ConsentRules, ContactPolicy, Guard
+from agora.protocol.client.dialect import lacks_broadcast
+from agora.protocol.client.outbox import Outbox, Outgoing, Status
+from agora.protocol.client.scribe import Scribe
+from agora.protocol.client.seen import SeenIds
 from agora.protocol.rates import TokenBucket
-from agora.protocol.scribe import Scribe
 from agora.references import Contact, merge_directories, resolve
 from agora.sealing import now_ms
 
-__all__ = ["Client"]
+__all__ = ["Client", "Presence"]
 
 _log = logging.getLogger("agora.client")
 
-Handler = Callable[[Message], Awaitable[object]]
+Presence = Literal["all", "none"] | Iterable[str]
+"""Whose coming and going to hear of: everyone's, nobody's, or these peers'."""
 
 
 class Client:
@@ -67,13 +81,21 @@ class Client:
     ...         await message.reply({"text": "hi"})
 
     It reconnects with backoff until it is closed or finally refused. Messages
-    that cannot go out now wait in its outbox, in memory and in order.
+    that cannot go out now wait in its outbox, in order: in memory, or on disk.
 
     Args:
         url: The relay, ``ws://…`` or ``wss://…``.
         identity: Who this is.
         name: Display name to claim; relays of today's reference ignore it.
         contacts: Peers by names of our own, for :meth:`send` and friends.
+        presence: Whose coming and going to hear of: ``"all"``, ``"none"``, or a list of
+            peers; relays of the reference tell everyone's.
+        receive: Whether to get messages; who only sends is not announced to others.
+        outbox: File in which what is sent survives the process, as do the ids of what
+            was received; one process at a time may use it. None keeps both in memory.
+        known_relays: What remembers the keys of relays; by default this client, as
+            long as it lives.
+        guard: Who may write to us, and how much; by default everyone, anything.
         rate_limit: Messages and seconds: at most so many at once and within that
             time; the rest waits in the outbox. None for no limit of our own.
         outbox_max_messages: Messages that may wait; then :meth:`send` raises.
@@ -99,6 +121,11 @@ class Client:
         *,
         name: str | None = None,
         contacts: Iterable[Contact] | Mapping[str, str] = (),
+        presence: Presence = "all",
+        receive: bool = True,
+        outbox: FilePath | None = None,
+        known_relays: RelayMemory | None = None,
+        guard: Guard | None = None,
         rate_limit: tuple[int, float] | None = (200, 10.0),
         outbox_max_messages: int = 1_000,
         outbox_max_bytes: int = 16 * 1024 * 1024,
@@ -117,31 +144,65 @@ class Client:
         self.identity = identity
         self.name = name
         self._contacts = _as_contacts(contacts)
+        self._guard = guard or _open_guard()
         self._rate = _bucket(rate_limit)
-        self._max_frame_bytes = max_frame_bytes
         self._connect_timeout = connect_timeout
         self._timing = timing or core.Timing()
-        self._outbox = Outbox(max_messages=outbox_max_messages, max_bytes=outbox_max_bytes)
-        self._seen = core.SeenIds(max_ids=_SEEN_IDS)
-        self._inbox: Inbox[Message] = Inbox(inbox_max_messages, max_size=inbox_max_bytes)
-        self._receipts: dict[Outgoing, Receipt] = {}
-        self._requests: dict[Outgoing, asyncio.Future[Message]] = {}
-        self._handlers: dict[str | None, Handler] = {}
-        self._listeners: list[Callable[[ClientEvent], object]] = []
-        self._scribe = Scribe(identity, now_ms)
-        self._relay: PeerId | None = None
+        self._listeners = Listeners()
         self._state = ConnectionState.CONNECTING
         self._error: AgoraError | None = None
         self._opened = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._inbox: Inbox[Message] = Inbox(inbox_max_messages, max_size=inbox_max_bytes)
+        self._introducing = Introducing(
+            url,
+            name=name,
+            receives=receive,
+            known_relays=known_relays or RelaysInMemory(),
+            watched=_watched(presence, self._contacts),
+        )
         self._link = Link(
             url,
             TransportOptions(tls=tls, ca_file=ca_file, proxy=proxy, headers=dict(headers or {})),
+            prepare=self._introducing.introduction,
             make_session=self._make_session,
             tell=self._take_event,
             wait_room=self._inbox.wait_room,
             reconnect=reconnect,
         )
-        self._task: asyncio.Task[None] | None = None
+        self._keeping = (
+            None if outbox is None else Keeping(Path(outbox), identity.peer_id, self._note_kept)
+        )
+        self._scribe = Scribe(identity, now_ms)
+        self._outbox = Outbox(
+            max_messages=outbox_max_messages, max_bytes=outbox_max_bytes, journal=self._keeping
+        )
+        self._sending = Sending(
+            self._scribe,
+            self._outbox,
+            is_durable=outbox is not None,
+            max_frame_bytes=max_frame_bytes,
+            wake=self._link.wake,
+        )
+        self._intake = make_intake(
+            self._keeping or SeenIds(max_ids=_SEEN_IDS),
+            outbox=self._outbox,
+            scribe=self._scribe,
+            guard=self._guard,
+            timing=self._timing,
+            wake=self._link.wake,
+            emit=self._listeners.tell,
+        )
+        self._requests = Requests()
+        self._receiving = Receiving(
+            self._inbox,
+            intake=self._intake,
+            guard=self._guard,
+            requests=self._requests,
+            answer=self._answer,
+            emit=self._listeners.tell,
+        )
+        self._readers: WeakKeyDictionary[asyncio.Task[object], Messages] = WeakKeyDictionary()
 
     # Life
 
@@ -163,15 +224,15 @@ class Client:
 
         Raises:
             NotConnectedError: When no relay registered us in time; the client is closed.
-            ConfigurationError: When trying again cannot help: a bad URL or certificate.
+            ConfigurationError: When trying again cannot help: a bad URL or certificate,
+                an outbox that cannot be used.
             RefusedError: When the relay refused us finally.
+            RelayChangedError: When the relay is not the one that is known by this URL.
             ClosedError: When it was closed before.
         """
         self._refuse_closed()
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(
-                self._live(self._link), name=f"agora client @{self.identity.peer_id[-8:]}"
-            )
+            self._start(asyncio.get_running_loop())
         if self._connect_timeout == 0:
             return
         try:
@@ -186,7 +247,17 @@ class Client:
         except asyncio.CancelledError:
             await self.close()
             raise
-        self._refuse_closed()  # while we waited
+        if self._state is ConnectionState.CLOSED:  # while we waited
+            await self.close()
+            self._refuse_closed()
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._keeping is not None:
+            for outgoing in self._keeping.open(loop.call_soon_threadsafe):
+                self._sending.restore(outgoing)
+        self._task = loop.create_task(
+            self._live(self._link), name=f"agora client @{self.identity.peer_id[-8:]}"
+        )
 
     def _refuse_closed(self) -> None:
         if self._state is ConnectionState.CLOSED:
@@ -196,17 +267,22 @@ class Client:
         """
         Say goodbye and end every iterator. Doing it twice is harmless.
 
-        What waits in the outbox is lost with it, and a warning says how many
+        What waits in an outbox in memory is lost with it, and a warning says how many
         messages that were; ``await receipt.settled()`` before, where it matters.
+        What was received and is not acked comes again, to the next client.
         """
         if self._task is not None and not self._task.done():
-            self._task.cancel()
             try:
+                if self._keeping is not None:
+                    await self._keeping.flush()  # what is remembered now can still be acked
+                self._task.cancel()
                 await asyncio.wait([self._task])
             except asyncio.CancelledError:
                 self._task.cancel()  # no time for a goodbye
                 raise
         self._end(None)
+        if self._keeping is not None:
+            self._keeping.close()
 
     @property
     def state(self) -> ConnectionState:
@@ -230,21 +306,55 @@ class Client:
 
     @property
     def relay(self) -> PeerId | None:
-        """The relay's own peer id, where it told one."""
-        return self._relay
+        """The relay's own peer id, where it told one; proven where :attr:`protocol` is 1."""
+        return self._introducing.relay
+
+    @property
+    def protocol(self) -> int:
+        """
+        How the relay spoke at the last registration: 1 for Agora/1, 0 for the reference dialect.
+
+        A relay of the reference proves nothing, keeps nothing until it is acked, and
+        its receipts never say more than ``sent``.
+        """
+        return self._introducing.protocol
 
     @property
     def peers(self) -> dict[PeerId, ListedPeer]:
-        """Who can be reached now, by peer id; listed storage peers also while they are away."""
+        """
+        Who can be reached now of those we watch, by peer id.
+
+        Peers with a mailbox at the relay's own wish are here also while they are away;
+        ``is_online`` tells them apart.
+        """
         session = self._link.session
         return dict(session.peers) if session else {}
 
     @property
     def outbox(self) -> tuple[Receipt, ...]:
         """The receipts of what waits, in order."""
-        return tuple(self._receipts[o] for o in self._outbox if o in self._receipts)
+        return self._sending.receipts
 
     # Sending
+
+    def post(
+        self,
+        peer: str,
+        payload: Json,
+        *,
+        type: str = "publish",
+        in_reply_to: str | None = None,
+        confirm: bool = False,
+    ) -> Receipt:
+        """
+        Put a message into the outbox and return its receipt at once; as :meth:`send` otherwise.
+
+        Where the outbox is on disk, ``await receipt.kept()`` waits until it is there.
+        """
+        self._refuse_closed()
+        to = self.resolve(peer)
+        self._guard.wrote_to(to)
+        return self._sending.post(to, payload, type, [to], in_reply_to=in_reply_to, confirm=confirm)
 
     async def send(
         self,
@@ -253,29 +363,36 @@ class Client:
         *,
         type: str = "publish",
         in_reply_to: str | None = None,
+        confirm: bool = False,
     ) -> Receipt:
         """
         Sign *payload* for *peer* and send it; it waits in the outbox as long as it has to.
 
         Returns when the relay has said what it does with it: at once while there is
         no connection, or when it waits behind others that *peer* did not get yet; and
-        after ``timing.answer`` in any case.
+        after ``timing.answer`` in any case. A relay says so when *peer* is done with
+        it, or after 5 s at the latest. Who has a message in hand itself, as a handler
+        does, waits only until the relay has it; :meth:`post` waits for nothing.
 
         Args:
             peer: A peer id, a contact's name, or a short reference such as ``@125531b8``.
             payload: Any JSON value.
             type: What kind of message it is.
             in_reply_to: Id of the message that it answers.
+            confirm: Whether to ask *peer* for a signed acknowledgement, which
+                :meth:`Receipt.confirmed` waits for.
 
         Raises:
             PeerReferenceError: When *peer* fits nobody, or more than one.
             InputError: When *payload* is nothing JSON can hold as it is, or too large.
             OutboxFullError: When too much waits already.
+            TryAgainError: When an outbox on disk cannot keep it; it does not go out.
             RefusedError: When the relay refused it finally.
             ClosedError: When the client is closed.
         """
-        to = self.resolve(peer)
-        return await self._say(self._post(to, payload, type, [to], in_reply_to))
+        return await self._say(
+            self.post(peer, payload, type=type, in_reply_to=in_reply_to, confirm=confirm)
+        )
 
     async def send_group(
         self, peers: Iterable[str], payload: Json, *, type: str = "publish"
@@ -293,8 +410,11 @@ class Client:
         Raises:
             As :meth:`send`, but for RefusedError.
         """
+        self._refuse_closed()
         recipients = list(dict.fromkeys(self.resolve(peer) for peer in peers))
-        receipts = [self._post(to, payload, type, recipients, None) for to in recipients]
+        receipts = [self._sending.post(to, payload, type, recipients) for to in recipients]
+        for to in recipients:
+            self._guard.wrote_to(to)
         await self._wait_for_words(receipts)
         return receipts
 
@@ -308,13 +428,15 @@ class Client:
         Raises:
             As :meth:`send`.
         """
-        receipt = self._post(EVERYONE, payload, type, [EVERYONE], None)
+        self._refuse_closed()
+        receipt = self._sending.post(EVERYONE, payload, type, [EVERYONE], is_durable=False)
         try:
             return await self._say(receipt)
         except RefusedError as refusal:
             if not lacks_broadcast(refusal):
                 raise
-        each = [self._post(to, payload, type, [to], None) for to in self.peers]
+        online = [key for key, peer in self.peers.items() if peer.is_online]
+        each = [self._sending.post(to, payload, type, [to], is_durable=False) for to in online]
         await self._wait_for_words(each)
         return each[-1] if each else receipt
 
@@ -324,28 +446,27 @@ class Client:
         """
         Send a request and return the reply: the first message that names it in ``inReplyTo``.
 
-        The reply comes here alone; one that is late comes as any other message. A
-        request that still waits in the outbox when the time is up is taken back.
+        The reply comes here alone, and is acked; one that is late comes as any other
+        message. A request that still waits in the outbox when the time is up is taken
+        back, and none outlives the process.
 
         Raises:
             NoAnswerError: When none came within *timeout* seconds.
             As :meth:`send`.
         """
+        self._refuse_closed()
         to = self.resolve(peer)
-        outgoing = self._post(to, payload, type, [to], None).outgoing
-        reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._requests[outgoing] = reply
+        self._guard.wrote_to(to)
+        outgoing = self._sending.post(to, payload, type, [to], is_durable=False).outgoing
         try:
             async with asyncio.timeout(timeout):
-                return await reply
+                return await self._requests.reply_to(outgoing)
         except TimeoutError as late:
             why = outgoing.why if outgoing.status is Status.QUEUED else None
             raise NoAnswerError(f"no reply from {peer} within {timeout} s", why=why) from late
         finally:
-            self._requests.pop(outgoing, None)
             # Nobody waits for its reply any more: it must not go out when the peer comes at last.
-            self._outbox.withdraw(outgoing)
-            self._receipts.pop(outgoing, None)
+            self._sending.take_back(outgoing)
 
     def resolve(self, peer: str) -> PeerId:
         """
@@ -365,18 +486,25 @@ class Client:
     # Receiving
 
     def __aiter__(self) -> AsyncIterator[Message]:
-        """Iterate over the messages as they come; ends when the client is closed."""
-        return self
+        """
+        Return an iterator over the messages as they come; it ends when the client is closed.
+
+        A message is acked when the next one is asked for: one that was not dealt with
+        when the client ends comes again to the next.
+        """
+        return Messages(self._receiving)
 
     async def __anext__(self) -> Message:
         """
-        Return the next message; waits for one.
+        Return the next message; waits for one. The one before, in the same task, is acked.
 
         Raises:
             StopAsyncIteration: When the client was closed.
             RefusedError: When the relay has refused us finally.
         """
-        return await self._inbox.get()
+        task = asyncio.current_task()
+        assert task is not None, "only a task can wait"
+        return await anext(self._readers.setdefault(task, Messages(self._receiving)))
 
     def on(self, type: str | None = None) -> Callable[[Handler], Handler]:
         """
@@ -387,7 +515,7 @@ class Client:
         """
 
         def register(handler: Handler) -> Handler:
-            self._handlers[type] = handler
+            self._receiving.on(type, handler)
             return handler
 
         return register
@@ -396,9 +524,10 @@ class Client:
         """
         Hand every message to its handler until the client is closed.
 
-        A handler that raises is logged and reported as :class:`Trouble`; the next
-        message comes all the same. Messages without a handler are left out, with
-        a line in the debug log.
+        A message is acked when its handler has returned. A handler that raises is
+        logged and reported as :class:`Trouble`; its message comes again after a while
+        that grows each time, and the next one comes all the same. Messages without a
+        handler are acked and left out, with a line in the debug log.
 
         Args:
             concurrency: Handlers at work at a time; 1 keeps the messages' order.
@@ -406,29 +535,50 @@ class Client:
         Raises:
             RefusedError: When the relay has refused us finally; handlers at work finish first.
         """
-        places = asyncio.Semaphore(concurrency)
-        refusal: AgoraError | None = None
-        async with asyncio.TaskGroup() as group:
-            try:
-                await places.acquire()
-                async for message in self:
-                    task = group.create_task(self._handle(message))
-                    task.add_done_callback(lambda _: places.release())
-                    await places.acquire()  # before the next: what was taken is handled
-            except AgoraError as error:  # raised as it is below, not inside an exception group
-                refusal = error
-        if refusal is not None:
-            raise refusal
+        await self._receiving.run(concurrency)
 
-    def listen(self, listener: Callable[[ClientEvent], object]) -> Callable[[], None]:
+    def allow(self, peer: str) -> None:
+        """
+        Let a peer write to us, and get what it has written since a :class:`ContactRequest`.
+
+        Raises:
+            PeerReferenceError: When *peer* fits nobody, or more than one.
+        """
+        self._receiving.allow(self.resolve(peer))
+
+    def ignore(self, peer: str) -> None:
+        """
+        Hear nothing from a peer any more; its messages are acked and left out.
+
+        Raises:
+            PeerReferenceError: When *peer* fits nobody, or more than one.
+        """
+        self._receiving.ignore(self.resolve(peer))
+
+    # What happens besides
+
+    def watch(self, presence: Presence) -> None:
+        """
+        Change whose coming and going we hear of; :attr:`peers` and its events follow.
+
+        Raises:
+            PeerReferenceError: When one of a list fits nobody, or more than one.
+        """
+        watched = self._introducing.watched = _watched(
+            presence, merge_directories(self._contacts, [Contact(key) for key in self.peers])
+        )
+        if session := self._link.session:
+            session.watch(watched)
+            self._link.wake()
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
         """
         Have *listener* called with every :data:`ClientEvent`; return how to stop that.
 
         It is called from the client's own task and must not wait; what it raises
         is logged.
         """
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        return self._listeners.add(listener)
 
     def events(self) -> AsyncIterator[ClientEvent]:
         """
@@ -444,57 +594,19 @@ class Client:
             stream.stop = self.listen(stream.put)
         return stream
 
-    # Sending, inside
+    # Inside: what the link needs
 
-    def _post(
-        self, to: str, payload: Json, type: str, recipients: Sequence[str], in_reply_to: str | None
-    ) -> Receipt:
-        """Sign and put into the outbox; the receipt knows nothing yet."""
-        self._refuse_closed()
-        envelope = self._scribe.seal(
-            type=type, payload=payload, to=recipients, in_reply_to=in_reply_to
-        )
-        check_exact(payload)
-        outgoing = Outgoing(to, envelope)
-        if outgoing.size > self._max_frame_bytes - _FRAME_OVERHEAD:
-            raise InputError(
-                f"envelope of {outgoing.size} bytes exceeds max_frame_bytes of "
-                f"{self._max_frame_bytes} less {_FRAME_OVERHEAD} for the frame around it"
-            )
-        self._outbox.add(outgoing)
-        receipt = self._receipts[outgoing] = Receipt(outgoing)
-        self._link.wake()
-        return receipt
-
-    async def _say(self, receipt: Receipt) -> Receipt:
-        await self._wait_for_words([receipt])
-        receipt.raise_if_refused()
-        return receipt
-
-    async def _wait_for_words(self, receipts: list[Receipt]) -> None:
-        """Wait for the relay's word on each, but for no more than an answer takes."""
-        await asyncio.sleep(0)  # a loop of sends must leave the others, and our own task, a turn
-        if not self.is_connected or self._inbox.is_full:
-            return  # nobody is there to answer, or nobody reads what is answered
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._timing.answer):
-                for receipt in receipts:
-                    if receipt.why is None:  # else it waits behind others, for a known reason
-                        await receipt.first_word()
-
-    def _make_session(self, now: float) -> core.PeerSession:
+    def _make_session(self, introduction: core.Introduction, now: float) -> core.PeerSession:
         return core.PeerSession(
             self.identity,
-            name=self.name,
+            introduction,
             outbox=self._outbox,
-            seen=self._seen,
+            intake=self._intake,
+            scribe=self._scribe,
             rate=self._rate,
             timing=self._timing,
-            reseal=self._scribe.reseal,
             now=now,
         )
-
-    # What the link tells
 
     async def _live(self, link: Link) -> None:
         final: AgoraError | None = None
@@ -508,96 +620,88 @@ class Client:
         finally:
             self._end(final)
 
+    # Inside: what the link tells
+
     def _take_event(self, event: core.Event) -> None:
         match event:
-            case core.Opened(relay):
-                self._relay = relay
-                self._become(ConnectionState.CONNECTED)
+            case core.Opened():
+                self._note_opened(event)
             case core.Lost(error, is_final):
                 self._error = error
-                for receipt in self._receipts.values():
-                    receipt.update()  # nobody is left to say more for now
+                self._sending.note_lost()
                 if not is_final:
                     self._become(ConnectionState.CONNECTING, error)
             case core.Incoming(envelope, name):
-                self._deliver(Message(envelope, name, self._answer))
+                self._receiving.take(envelope, name)
             case core.Changed(outgoing):
-                self._update(outgoing)
+                self._sending.note_changed(outgoing)
+                if outgoing.refusal is not None:
+                    self._requests.refuse(outgoing, outgoing.refusal)
+            case core.Reached(outgoing):
+                self._sending.note_reached(outgoing)
+            case core.Bounced(envelope_id, code, recipient):
+                _log.warning("bounced", extra={"fields": {"id": envelope_id, "code": code}})
+                self._listeners.tell(Bounced(envelope_id, code, recipient))
             case core.PresenceChanged(peer, is_online):
-                self._emit(PresenceChanged(peer.public_key, is_online, peer.name))
+                self._listeners.tell(PresenceChanged(peer.public_key, is_online, peer.name))
             case core.Problem(error):
-                self._emit(Trouble(error))
+                self._listeners.tell(Trouble(error))
             case _:
                 assert_never(event)
 
-    def _deliver(self, message: Message) -> None:
-        """Give a message to the request it answers, or else to the inbox."""
-        for outgoing, reply in self._requests.items():
-            is_answer = message.in_reply_to == outgoing.envelope.id
-            if is_answer and message.sender == outgoing.to and not reply.done():
-                reply.set_result(message)
-                return
-        self._inbox.put_nowait(message, size=len(message.envelope.canonical))
+    def _note_opened(self, opened: core.Opened) -> None:
+        self._sending.note_limits(opened.limits)
+        if opened.protocol:
+            self._guard.relay = opened.relay
+        try:
+            self._introducing.note_opened(opened)
+        except AgoraError as error:
+            self._listeners.tell(Trouble(error))
+        self._become(ConnectionState.CONNECTED)
 
-    def _update(self, outgoing: Outgoing) -> None:
-        receipt = self._receipts.get(outgoing)
-        if receipt is None:
-            return
-        receipt.update()
-        if outgoing.status is not Status.QUEUED:
-            del self._receipts[outgoing]
-        reply = self._requests.get(outgoing)
-        if outgoing.refusal is not None and reply is not None and not reply.done():
-            reply.set_exception(outgoing.refusal)
+    def _note_kept(self, outgoing: Outgoing) -> None:
+        self._sending.note_kept(outgoing)
+
+    # Inside: waiting
+
+    async def _say(self, receipt: Receipt) -> Receipt:
+        await self._wait_for_words([receipt])
+        receipt.raise_if_refused()
+        return receipt
+
+    async def _wait_for_words(self, receipts: list[Receipt]) -> None:
+        """Wait until they are kept, and for the relay's word on each while one may come."""
+        await asyncio.sleep(0)  # a loop of sends must leave the others, and our own task, a turn
+        await self._sending.kept(receipts)
+        if self.is_connected and not self._inbox.is_full:  # else nobody answers, or nobody reads
+            await self._sending.first_words(
+                receipts, self._timing.answer, is_busy=self._receiving.is_busy
+            )
 
     async def _answer(self, to: PeerId, payload: Json, type: str, in_reply_to: str) -> Receipt:
         return await self.send(to, payload, type=type, in_reply_to=in_reply_to)
 
-    async def _handle(self, message: Message) -> None:
-        handler = self._handlers.get(message.type) or self._handlers.get(None)
-        if handler is None:
-            _log.debug("no handler", extra={"fields": {"type": message.type, "id": message.id}})
-            return
-        try:
-            await handler(message)
-        except Exception as error:
-            _log.exception("handler failed", extra={"fields": {"id": message.id}})
-            self._emit(Trouble(error))
+    # Inside: states
 
     def _become(self, state: ConnectionState, error: AgoraError | None = None) -> None:
         self._state = state
         if state is not ConnectionState.CONNECTING:
             self._opened.set()
-        self._emit(StateChanged(state, error))
-
-    def _emit(self, event: ClientEvent) -> None:
-        for listener in list(self._listeners):
-            try:
-                listener(event)
-            except Exception:
-                _log.exception("listener failed")
+        self._listeners.tell(StateChanged(state, error))
 
     def _end(self, error: AgoraError | None) -> None:
         """Close for good: iterators end, receipts say what they know, requests fail."""
         if self._state is ConnectionState.CLOSED:
             return
         self._error = error
-        if self._receipts:
-            _log.warning("closed with %d messages unsent, which are lost", len(self._receipts))
-        for receipt in self._receipts.values():
-            receipt.abandon()
-        for reply in self._requests.values():
-            if not reply.done():
-                reply.set_exception(error or ClosedError("the client was closed"))
+        self._sending.end()
+        self._requests.end(error or ClosedError("the client was closed"))
         self._inbox.close(error)
         self._become(ConnectionState.CLOSED, error)
 
 
 _SEEN_IDS = 10_000
-"""Messages whose ids are remembered, so that each is handed over once."""
-
-_FRAME_OVERHEAD = 256
-"""Bytes of the frame around an envelope: its type and the recipient."""
+"""Messages whose ids are remembered in memory, so that each is handed over once."""
 
 
 def _as_contacts(contacts: Iterable[Contact] | Mapping[str, str]) -> tuple[Contact, ...]:
@@ -605,6 +709,23 @@ def _as_contacts(contacts: Iterable[Contact] | Mapping[str, str]) -> tuple[Conta
     if isinstance(contacts, Mapping):
         return tuple(Contact(key, name) for name, key in contacts.items())
     return tuple(contacts)
+
+
+def _watched(presence: Presence, directory: Sequence[Contact]) -> Watched:
+    if presence == "all":
+        return WATCH_ALL
+    if presence == "none":
+        return WATCH_NONE
+    if isinstance(presence, str):
+        raise ConfigurationError(f'presence of {presence!r}: give "all", "none" or a list')
+    ids = (peer if is_peer_id(peer) else PeerId(resolve(peer, directory)) for peer in presence)
+    return Watched(peers=frozenset(ids))
+
+
+def _open_guard() -> Guard:
+    """Return a guard that lets everyone in, whatever they say, until told to ignore them."""
+    rules = ConsentRules(sender_messages=0, stranger_messages=0, repeat_window=0.0)
+    return Guard(ContactPolicy.OPEN, rules=rules)
 
 
 def _bucket(rate_limit: tuple[int, float] | None) -> TokenBucket | None:

@@ -8,16 +8,20 @@ from enum import StrEnum
 from typing import Self
 
 from agora.client.inbox import Inbox
-from agora.errors import AgoraError, TryAgainError
+from agora.envelope import Envelope
+from agora.errors import AgoraError, RefusedError, TryAgainError
 from agora.keys import PeerId
 
 __all__ = [
+    "Bounced",
     "ClientEvent",
     "ConnectionState",
+    "ContactRequest",
     "EventStream",
     "PresenceChanged",
     "StateChanged",
     "Trouble",
+    "Withheld",
 ]
 
 
@@ -60,7 +64,61 @@ class Trouble:
     error: Exception
 
 
-ClientEvent = StateChanged | PresenceChanged | Trouble
+@dataclass(frozen=True, slots=True)
+class Bounced:
+    """
+    The relay gave up a message of ours that it had stored. It comes to no application.
+
+    Attributes:
+        envelope_id: The message's id.
+        code: Why: ``expired`` or ``undeliverable``.
+        recipient: Whom it was for.
+    """
+
+    envelope_id: str
+    code: str
+    recipient: str
+
+    @property
+    def error(self) -> AgoraError:
+        """The same as an error, for whoever tells of those alone."""
+        text = f"the relay gave up message {self.envelope_id} to @{self.recipient[-8:]}"
+        return RefusedError(self.code, text, envelope_id=self.envelope_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A message was kept from the application, by its guard: *reason* says why."""
+
+    envelope: Envelope
+    reason: str
+
+    @property
+    def error(self) -> AgoraError:
+        """The same as an error, for whoever tells of those alone."""
+        return RefusedError(self.reason, f"a message from @{self.envelope.sender[-8:]} is withheld")
+
+
+@dataclass(frozen=True, slots=True)
+class ContactRequest:
+    """
+    A stranger has written for the first time: :meth:`Client.allow` it, or :meth:`Client.ignore` it.
+
+    Attributes:
+        envelope: What it wrote; the application gets it when it is allowed.
+        name: The display name it claims; not proven.
+    """
+
+    envelope: Envelope
+    name: str | None = None
+
+    @property
+    def error(self) -> AgoraError:
+        """The same as an error, for whoever tells of those alone."""
+        return TryAgainError(f"@{self.envelope.sender[-8:]} asks to be allowed to write")
+
+
+ClientEvent = StateChanged | PresenceChanged | Trouble | Bounced | Withheld | ContactRequest
 
 
 class EventStream:

@@ -11,16 +11,18 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from agora.client.transport import (
     ConnectionLostError,
     Transport,
     TransportOptions,
+    check_url,
     open_transport,
 )
 from agora.errors import AgoraError, ConfigurationError
-from agora.protocol.backoff import reconnect_delays
-from agora.protocol.peer import Event, Lost, Opened, PeerSession, PeerState
+from agora.protocol.client.backoff import reconnect_delays
+from agora.protocol.client.session import Event, Introduction, Lost, Opened, PeerSession, PeerState
 
 __all__ = ["Link"]
 
@@ -32,6 +34,7 @@ class Link:
     Args:
         url: The relay.
         options: How to reach it.
+        prepare: Tells what is said of us and who is expected, before a connection is opened.
         make_session: Makes the core of a conversation that begins now.
         tell: Called with every event, in order, from the link's own task.
         wait_room: Waits until the application can take more, and tells whether it had to;
@@ -44,7 +47,8 @@ class Link:
         url: str,
         options: TransportOptions,
         *,
-        make_session: Callable[[float], PeerSession],
+        prepare: Callable[[], Awaitable[Introduction]],
+        make_session: Callable[[Introduction, float], PeerSession],
         tell: Callable[[Event], None],
         wait_room: Callable[[], Awaitable[bool]],
         reconnect: bool,
@@ -52,6 +56,7 @@ class Link:
         self.session: PeerSession | None = None
         self._url = url
         self._options = options
+        self._prepare = prepare
         self._make_session = make_session
         self._tell_client = tell
         self._wait_room = wait_room
@@ -84,18 +89,20 @@ class Link:
         """Hold one conversation, and return how it ended."""
         self._loss = None
         try:
+            check_url(self._url)
+            introduction = await self._prepare()
             transport = await open_transport(self._url, self._options)
         except AgoraError as error:
             # What never worked and cannot is said at once; what worked may work again.
             is_hopeless = isinstance(error, ConfigurationError) and not self._has_worked
             self._tell([Lost(error, is_hopeless)])
         else:
-            await self._talk(transport)
+            await self._talk(transport, introduction)
         assert self._loss is not None  # told by the session, or just above
         return self._loss
 
-    async def _talk(self, transport: Transport) -> None:
-        session = self.session = self._make_session(time.monotonic())
+    async def _talk(self, transport: Transport, introduction: Introduction) -> None:
+        session = self.session = self._make_session(introduction, time.monotonic())
         self._is_reading = True
         try:
             async with asyncio.TaskGroup() as group:
@@ -107,12 +114,19 @@ class Link:
                 for task in tasks:
                     task.cancel()
         except asyncio.CancelledError:
-            await transport.close()
+            await self._say_goodbye(session, transport)
             raise
         finally:
             # Where it ended by itself, nobody is left to wait for a goodbye.
             transport.abort()
             self.session = None
+
+    async def _say_goodbye(self, session: PeerSession, transport: Transport) -> None:
+        with suppress(ConnectionLostError, TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                for text in session.last_frames():
+                    await transport.send(text)
+        await transport.close()
 
     async def _read(self, session: PeerSession, transport: Transport) -> None:
         while session.state is not PeerState.CLOSED:
@@ -161,3 +175,7 @@ class Link:
             elif isinstance(event, Lost):
                 event = self._loss = Lost(event.error, event.is_final or not self._reconnect)
             self._tell_client(event)
+
+
+_LAST_WORDS = 1.0
+"""Seconds that a relay has to take our last acks."""

@@ -26,7 +26,7 @@ from websockets.uri import parse_uri
 from agora.codes import ABNORMAL_CLOSE
 from agora.errors import ConfigurationError, NotConnectedError
 
-__all__ = ["ConnectionLostError", "Transport", "TransportOptions", "open_transport"]
+__all__ = ["ConnectionLostError", "Transport", "TransportOptions", "check_url", "open_transport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ async def open_transport(url: str, options: TransportOptions) -> Transport:
             proxy that is none.
         NotConnectedError: When nobody answers, or not as a relay does.
     """
-    _check_url(url)
+    check_url(url)
     context = _tls_context(url, options)
     try:
         socket = await connect(
@@ -143,7 +143,8 @@ _CLOSE_TIMEOUT = 2.0
 """Seconds a relay has to answer our close."""
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
+    """Refuse with a ConfigurationError what can be no WebSocket URL."""
     try:
         parse_uri(url).host.encode("idna")  # as it will be looked up
     except (InvalidURI, ValueError) as error:  # ValueError: a port or a host that is none

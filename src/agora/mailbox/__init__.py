@@ -1,14 +1,27 @@
 """Where mail waits for peers that are away: one contract, one module per technology."""
 
-from agora.mailbox.base import AlreadyStoredError, Mailbox, MailboxFullError, Page
+from agora.mailbox.base import (
+    AlreadyStoredError,
+    DeadLetter,
+    Mailbox,
+    MailboxBounds,
+    MailboxFullError,
+    MailboxSummary,
+    OutOfOrderError,
+    Page,
+)
 from agora.mailbox.memory import MemoryMailbox
 from agora.mailbox.sqlite import SqliteMailbox
 
 __all__ = [
     "AlreadyStoredError",
+    "DeadLetter",
     "Mailbox",
+    "MailboxBounds",
     "MailboxFullError",
+    "MailboxSummary",
     "MemoryMailbox",
+    "OutOfOrderError",
     "Page",
     "SqliteMailbox",
 ]

@@ -1,5 +1,5 @@
 """
-The contract of a mailbox store. Whatever keeps it may stand behind a relay.
+The contract of what a relay keeps: mail, dead letters, pins. Anything that fulfils it will do.
 
 ``agora.testing.conformance`` holds any implementation to it.
 """
@@ -8,24 +8,76 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from agora.errors import AgoraError
-from agora.protocol.actions import Mail
+from agora.keys import PeerId
+from agora.protocol.relay.actions import Mail
 
-__all__ = ["AlreadyStoredError", "Mailbox", "MailboxFullError", "Page"]
+__all__ = [
+    "AlreadyStoredError",
+    "DeadLetter",
+    "Mailbox",
+    "MailboxBounds",
+    "MailboxFullError",
+    "MailboxSummary",
+    "OutOfOrderError",
+    "Page",
+    "Scope",
+]
+
+Scope = Literal["mailbox", "sender", "store"]
 
 
 class MailboxFullError(AgoraError):
-    """The recipient's mailbox is at its bound; nothing was stored, nothing was thrown away."""
+    """
+    There is no room; nothing was stored, nothing was thrown away.
+
+    Attributes:
+        scope: Where there is none: in the recipient's ``mailbox``, in the part of it
+            (or of the store) that one ``sender`` may hold, or in the whole ``store``.
+    """
 
     code = "mailbox_full"
+
+    def __init__(self, message: str, *, scope: Scope = "mailbox") -> None:
+        super().__init__(message)
+        self.scope: Scope = scope
 
 
 class AlreadyStoredError(AgoraError):
     """This envelope of this sender waits for this recipient already."""
 
     code = "duplicate"
+
+
+class OutOfOrderError(AgoraError):
+    """What this message follows does not wait, so it would overtake it; nothing was stored."""
+
+    code = "out_of_order"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailboxBounds:
+    """
+    How much is kept.
+
+    Attributes:
+        max_messages: Messages one mailbox holds.
+        max_bytes: Bytes of text one mailbox holds.
+        sender_share: The part of either that one sender may hold, above 0 up to 1; one
+            message always.
+        store_bytes: Bytes of text in all mailboxes together. No sender holds more of it
+            than what is still free, so that those who hold most are refused first.
+        max_dead_letters: Dead letters kept in all; of more the oldest are forgotten. Their
+            senders were told when they died.
+    """
+
+    max_messages: int
+    max_bytes: int
+    sender_share: float = 1.0
+    store_bytes: int = 2**63 - 1
+    max_dead_letters: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +88,85 @@ class Page:
     is_last: bool
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """
+    Mail that was given up.
+
+    Attributes:
+        mail: What it was; if it is damaged, what can be read of it.
+        nacks: How often it was nacked.
+        died_ms: When it was given up, in milliseconds since the Unix epoch.
+        is_damaged: Whether it is not what was put any more: damage of the medium.
+    """
+
+    mail: Mail
+    nacks: int
+    died_ms: int
+    is_damaged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxSummary:
+    """
+    What waits for one recipient, and what was given up.
+
+    Attributes:
+        recipient: Whose it is.
+        messages: Messages that wait.
+        bytes: Bytes of their text.
+        oldest_ms: When the oldest of them was stored; 0 where none waits.
+        dead_letters: Messages that were given up.
+    """
+
+    recipient: str
+    messages: int
+    bytes: int
+    oldest_ms: int
+    dead_letters: int
+
+
 class Mailbox(Protocol):
     """
-    Mail by recipient, first in first out.
+    Mail by recipient, in the order of its positions.
 
     One thread at a time uses it. Changes are visible to later calls at once and
     safe from a crash when :meth:`commit` has returned; :meth:`rollback` undoes
-    those since the last commit.
+    those since the last commit. Moments are milliseconds since the Unix epoch.
+
+    Mail is returned as it was put, or not at all: what a medium has damaged is set
+    aside as a dead letter when that is noticed, at the latest when it would be
+    returned, and logged as an error with its id.
     """
 
-    def put(self, mail: Mail, *, now_ms: int) -> Mail:
-        """
-        Add *mail* behind all that waits for its recipient; return it with its position.
+    # Mail
 
-        Positions grow with every message ever stored and are never used twice.
+    def last_position(self) -> int:
+        """Return the highest position that any mail ever had; 0 before the first."""
+        ...
+
+    def put(self, mail: Mail, *, now_ms: int, is_owed: bool = False, follows: int = 0) -> None:
+        """
+        Keep *mail* at its position, which no mail had before; it need not be the highest.
+
+        Args:
+            mail: What to keep.
+            now_ms: When that is.
+            is_owed: Whether room was promised to it: then no bound refuses it.
+            follows: The position of a message that must wait for the same recipient
+                already, or this one would overtake it; 0 for none.
 
         Raises:
-            MailboxFullError: When a bound on messages or bytes would be passed.
             AlreadyStoredError: When the same (sender, recipient, id) waits already,
-                also in a full mailbox: a repeat needs no room.
+                also in a full mailbox: a repeat needs no room, and overtakes nothing.
+            OutOfOrderError: When what it follows does not wait, also if it is owed.
+            MailboxFullError: When a bound would be passed.
         """
         ...
 
     def page(self, recipient: str, *, after: int, max_messages: int, max_bytes: int) -> Page:
         """
-        Return the oldest mail of *recipient* behind position *after*.
+        Return the mail of *recipient* with the lowest positions above *after*.
 
         At most *max_messages*, and *max_bytes* of text unless the first message
         alone is longer: a page is only empty when nothing waits.
@@ -71,12 +177,78 @@ class Mailbox(Protocol):
         """Take messages out; positions that are not there change nothing."""
         ...
 
-    def expire(self, *, before_ms: int) -> int:
-        """Remove what was stored before *before_ms*; return how many messages that was."""
+    def remove_ids(self, recipient: str, ids: Iterable[str]) -> None:
+        """Take messages out by envelope id, of any sender; unknown ids change nothing."""
         ...
 
     def count(self, recipient: str) -> tuple[int, int]:
         """Return how many messages and bytes wait for *recipient*."""
+        ...
+
+    # What is given up
+
+    def nack(self, recipient: str, ids: Iterable[str], *, max_nacks: int) -> tuple[Mail, ...]:
+        """
+        Count one more nack for each message, by envelope id; unknown ids change nothing.
+
+        Returns:
+            Those of them that have *max_nacks* now, or had before, by position: they are to
+            be given up. They still wait, so that a crash before :meth:`bury` loses no bounce.
+        """
+        ...
+
+    def bury(self, recipient: str, positions: Iterable[int], *, now_ms: int) -> None:
+        """
+        Set messages aside as dead letters, outside of every bound.
+
+        Positions that are not there change nothing.
+        """
+        ...
+
+    def expired(self, *, before_ms: int, max_messages: int) -> tuple[Mail, ...]:
+        """
+        Return mail that was stored before *before_ms*, the oldest first; it still waits.
+
+        Of mail that was stored in one moment that with the lower position counts as older.
+        """
+        ...
+
+    def forget_dead_letters(self, *, before_ms: int) -> int:
+        """Remove dead letters that died before *before_ms*; return how many."""
+        ...
+
+    # Pins: the keys that have proven themselves here
+
+    def pin(self, peer: PeerId, *, now_ms: int) -> None:
+        """Remember that *peer* has proven itself; doing it twice is harmless."""
+        ...
+
+    def unpin(self, peer: PeerId) -> bool:
+        """Forget it; return whether it was known."""
+        ...
+
+    def pins(self) -> tuple[PeerId, ...]:
+        """Return all pins, in the order of their letters."""
+        ...
+
+    # For the operator
+
+    def summaries(self) -> tuple[MailboxSummary, ...]:
+        """Return what waits for each recipient that has mail or dead letters, by recipient."""
+        ...
+
+    def dead_letters(self, recipient: str | None = None) -> tuple[DeadLetter, ...]:
+        """Return the dead letters of one recipient, or of all, the first that died first."""
+        ...
+
+    def purge(self, recipient: str, *, dead_letters_only: bool = False) -> int:
+        """Remove all mail and dead letters of a recipient, or these alone; return how many."""
+        ...
+
+    # Safety
+
+    def has_changed(self) -> bool:
+        """Tell whether another process has changed something since the last call."""
         ...
 
     def commit(self) -> None:

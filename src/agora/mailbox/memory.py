@@ -1,14 +1,41 @@
-"""A mailbox in memory: for ``--memory``, for tests, and as the model the others are held to."""
+"""
+A mailbox in memory: for ``--memory``, and for tests.
+
+Every change is made with the way back beside it; :meth:`MemoryMailbox.rollback` goes that way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from bisect import bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
-from agora.mailbox.base import AlreadyStoredError, MailboxFullError, Page
-from agora.protocol.actions import Mail
+from agora.keys import PeerId
+from agora.mailbox.ages import Ages
+from agora.mailbox.base import (
+    AlreadyStoredError,
+    DeadLetter,
+    MailboxBounds,
+    MailboxSummary,
+    OutOfOrderError,
+    Page,
+)
+from agora.mailbox.fitting import NOTHING, Held, Holdings, check_room, cut_page
+from agora.protocol.relay.actions import Mail
 
 __all__ = ["MemoryMailbox"]
+
+_ALL = ""
+"""Stands for every recipient, or every sender, where holdings are counted; no peer is called so."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Mail, and how often it was nacked."""
+
+    mail: Mail
+    nacks: int = 0
 
 
 class MemoryMailbox:
@@ -16,60 +43,157 @@ class MemoryMailbox:
     Keeps mail until the process ends.
 
     Args:
-        max_messages: Messages one mailbox holds.
-        max_bytes: Bytes of text one mailbox holds.
+        bounds: How much.
     """
 
-    def __init__(self, *, max_messages: int, max_bytes: int) -> None:
-        self._max_messages = max_messages
-        self._max_bytes = max_bytes
-        self._mail: dict[str, dict[int, tuple[Mail, int]]] = {}
+    def __init__(self, bounds: MailboxBounds) -> None:
+        self._bounds = bounds
+        self._waiting: dict[int, _Waiting] = {}  # by position
+        self._order: dict[str, list[int]] = {}  # positions by recipient
+        self._ids: dict[tuple[str, str], dict[str, int]] = {}  # (recipient, id): position by sender
+        self._held: dict[tuple[str, str], Held] = {}
+        self._ages = Ages()
+        self._dead: dict[int, DeadLetter] = {}
+        self._pins: dict[PeerId, int] = {}
         self._last_position = 0
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], object]] = []
 
-    def put(self, mail: Mail, *, now_ms: int) -> Mail:
-        """Add *mail*; see :meth:`Mailbox.put <agora.mailbox.base.Mailbox.put>`."""
-        waiting = self._mail.setdefault(mail.recipient, {})
-        if mail.envelope_id and any(
-            (held.sender, held.envelope_id) == (mail.sender, mail.envelope_id)
-            for held, _ in waiting.values()
-        ):
+    # Mail
+
+    def last_position(self) -> int:
+        """Return the highest position that any mail ever had."""
+        return self._last_position
+
+    def put(self, mail: Mail, *, now_ms: int, is_owed: bool = False, follows: int = 0) -> None:
+        """Keep *mail*; see :meth:`Mailbox.put <agora.mailbox.base.Mailbox.put>`."""
+        if mail.sender in self._ids.get((mail.recipient, mail.envelope_id), {}):
             raise AlreadyStoredError(f"envelope {mail.envelope_id} waits already")
-        check_room(mail, *self.count(mail.recipient), self._max_messages, self._max_bytes)
-        self._last_position += 1
-        stored = replace(mail, position=self._last_position)
-        waiting[stored.position] = (stored, now_ms)
-        self._undo.append(lambda: waiting.pop(stored.position, None) and None)
-        return stored
+        if follows and not self._waits(mail.recipient, follows):
+            raise OutOfOrderError(f"what envelope {mail.envelope_id} follows does not wait")
+        if not is_owed:
+            check_room(mail.size, self._holdings(mail), self._bounds)
+        waiting = _Waiting(replace(mail, stored_ms=now_ms))
+        self._do(partial(self._add, waiting), partial(self._drop, waiting))
+        highest = max(self._last_position, mail.position)
+        self._do(
+            partial(self._set_last_position, highest),
+            partial(self._set_last_position, self._last_position),
+        )
 
     def page(self, recipient: str, *, after: int, max_messages: int, max_bytes: int) -> Page:
-        """Return the oldest mail behind *after*."""
-        waiting = [mail for mail, _ in self._mail.get(recipient, {}).values()]
-        behind = sorted((m for m in waiting if m.position > after), key=lambda m: m.position)
-        return cut_page(behind, max_messages=max_messages, max_bytes=max_bytes)
+        """Return the mail behind *after*."""
+        order = self._order.get(recipient, [])
+        behind = range(bisect_right(order, after), len(order))
+        return cut_page(
+            (self._waiting[order[place]].mail for place in behind),
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+        )
 
     def remove(self, recipient: str, positions: Iterable[int]) -> None:
         """Take messages out."""
-        waiting = self._mail.get(recipient, {})
         for position in positions:
-            self._take_out(waiting, position)
+            self._take_out(recipient, position)
 
-    def expire(self, *, before_ms: int) -> int:
-        """Remove what was stored before *before_ms*."""
-        old = [
-            (waiting, position)
-            for waiting in self._mail.values()
-            for position, (_, stored_ms) in waiting.items()
-            if stored_ms < before_ms
-        ]
-        for waiting, position in old:
-            self._take_out(waiting, position)
-        return len(old)
+    def remove_ids(self, recipient: str, ids: Iterable[str]) -> None:
+        """Take messages out by envelope id."""
+        for waiting in list(self._with_ids(recipient, ids)):
+            self._take_out(recipient, waiting.mail.position)
 
     def count(self, recipient: str) -> tuple[int, int]:
         """Return how many messages and bytes wait."""
-        waiting = self._mail.get(recipient, {})
-        return len(waiting), sum(mail.size for mail, _ in waiting.values())
+        held = self._held.get((recipient, _ALL), NOTHING)
+        return held.messages, held.bytes
+
+    # What is given up
+
+    def nack(self, recipient: str, ids: Iterable[str], *, max_nacks: int) -> tuple[Mail, ...]:
+        """Count one more nack for each message."""
+        nacked = sorted(self._with_ids(recipient, ids), key=lambda found: found.mail.position)
+        for waiting in nacked:
+            self._do(
+                partial(setattr, waiting, "nacks", waiting.nacks + 1),
+                partial(setattr, waiting, "nacks", waiting.nacks),
+            )
+        return tuple(waiting.mail for waiting in nacked if waiting.nacks >= max_nacks)
+
+    def bury(self, recipient: str, positions: Iterable[int], *, now_ms: int) -> None:
+        """Set messages aside as dead letters."""
+        for position in positions:
+            if waiting := self._take_out(recipient, position):
+                letter = DeadLetter(waiting.mail, waiting.nacks, now_ms)
+                self._do(
+                    partial(self._dead.__setitem__, position, letter),
+                    partial(self._dead.__delitem__, position),
+                )
+        oldest = sorted(self._dead, key=lambda position: (self._dead[position].died_ms, position))
+        self._forget(oldest[: max(0, len(oldest) - self._bounds.max_dead_letters)])
+
+    def expired(self, *, before_ms: int, max_messages: int) -> tuple[Mail, ...]:
+        """Return the oldest mail that was stored before *before_ms*."""
+        positions = self._ages.oldest(before_ms, max_messages, self._stored_ms)
+        return tuple(self._waiting[position].mail for position in positions)
+
+    def forget_dead_letters(self, *, before_ms: int) -> int:
+        """Remove dead letters that died before *before_ms*."""
+        old = [position for position, dead in self._dead.items() if dead.died_ms < before_ms]
+        self._forget(old)
+        return len(old)
+
+    # Pins
+
+    def pin(self, peer: PeerId, *, now_ms: int) -> None:
+        """Remember that *peer* has proven itself."""
+        if peer not in self._pins:
+            self._do(
+                partial(self._pins.__setitem__, peer, now_ms),
+                partial(self._pins.__delitem__, peer),
+            )
+
+    def unpin(self, peer: PeerId) -> bool:
+        """Forget it."""
+        if peer not in self._pins:
+            return False
+        self._do(
+            partial(self._pins.__delitem__, peer),
+            partial(self._pins.__setitem__, peer, self._pins[peer]),
+        )
+        return True
+
+    def pins(self) -> tuple[PeerId, ...]:
+        """Return all pins."""
+        return tuple(sorted(self._pins))
+
+    # For the operator
+
+    def summaries(self) -> tuple[MailboxSummary, ...]:
+        """Return what waits for each recipient."""
+        dead = [letter.mail.recipient for letter in self._dead.values()]
+        return tuple(
+            MailboxSummary(
+                recipient, *self.count(recipient), self._oldest(recipient), dead.count(recipient)
+            )
+            for recipient in sorted({*self._order, *dead})
+        )
+
+    def dead_letters(self, recipient: str | None = None) -> tuple[DeadLetter, ...]:
+        """Return dead letters, oldest first."""
+        wanted = [d for d in self._dead.values() if recipient in (None, d.mail.recipient)]
+        return tuple(sorted(wanted, key=lambda dead: (dead.died_ms, dead.mail.position)))
+
+    def purge(self, recipient: str, *, dead_letters_only: bool = False) -> int:
+        """Remove all mail and dead letters of a recipient."""
+        dead = [d.mail.position for d in self.dead_letters(recipient)]
+        mail = [] if dead_letters_only else self._positions(recipient)
+        self._forget(dead)
+        self.remove(recipient, mail)
+        return len(dead) + len(mail)
+
+    # Safety
+
+    def has_changed(self) -> bool:
+        """Tell that nobody else has changed anything: nobody can."""
+        return False
 
     def commit(self) -> None:
         """Keep the changes."""
@@ -82,31 +206,90 @@ class MemoryMailbox:
 
     def close(self) -> None:
         """Forget everything."""
-        self._mail.clear()
+        self._undo.clear()
+        for kept in (self._waiting, self._order, self._ids, self._held, self._dead, self._pins):
+            kept.clear()
 
-    def _take_out(self, waiting: dict[int, tuple[Mail, int]], position: int) -> None:
-        held = waiting.pop(position, None)
-        if held is not None:
-            self._undo.append(lambda: waiting.update({position: held}))
+    # Within
 
+    def _do(self, change: Callable[[], object], undo: Callable[[], object]) -> None:
+        change()
+        self._undo.append(undo)
 
-def check_room(mail: Mail, messages: int, size: int, max_messages: int, max_bytes: int) -> None:
-    """Raise :class:`MailboxFullError` unless *mail* fits beside what waits."""
-    if messages + 1 > max_messages:
-        raise MailboxFullError(f"mailbox holds {messages} messages of at most {max_messages}")
-    if size + mail.size > max_bytes:
-        raise MailboxFullError(
-            f"mailbox holds {size} bytes of at most {max_bytes}: no room for {mail.size} more"
+    def _holdings(self, mail: Mail) -> Holdings:
+        return Holdings(
+            mailbox=self._held.get((mail.recipient, _ALL), NOTHING),
+            of_sender=self._held.get((mail.recipient, mail.sender), NOTHING),
+            sender_bytes=self._held.get((_ALL, mail.sender), NOTHING).bytes,
+            store_bytes=self._held.get((_ALL, _ALL), NOTHING).bytes,
         )
 
+    def _positions(self, recipient: str) -> list[int]:
+        return list(self._order.get(recipient, []))
 
-def cut_page(behind: Iterable[Mail], *, max_messages: int, max_bytes: int) -> Page:
-    """Take as much of *behind* as fits, but at least its first message; look at one more."""
-    taken: list[Mail] = []
-    size = 0
-    for mail in behind:
-        size += mail.size
-        if len(taken) == max_messages or (taken and size > max_bytes):
-            return Page(tuple(taken), is_last=False)
-        taken.append(mail)
-    return Page(tuple(taken), is_last=True)
+    def _oldest(self, recipient: str) -> int:
+        moments = (self._waiting[at].mail.stored_ms for at in self._order.get(recipient, []))
+        return min(moments, default=0)
+
+    def _stored_ms(self, position: int) -> int | None:
+        waiting = self._waiting.get(position)
+        return waiting.mail.stored_ms if waiting else None
+
+    def _with_ids(self, recipient: str, ids: Iterable[str]) -> Iterator[_Waiting]:
+        for envelope_id in dict.fromkeys(ids):
+            for position in self._ids.get((recipient, envelope_id), {}).values():
+                yield self._waiting[position]
+
+    def _waits(self, recipient: str, position: int) -> bool:
+        waiting = self._waiting.get(position)
+        return waiting is not None and waiting.mail.recipient == recipient
+
+    def _take_out(self, recipient: str, position: int) -> _Waiting | None:
+        if not self._waits(recipient, position):
+            return None
+        waiting = self._waiting[position]
+        self._do(partial(self._drop, waiting), partial(self._add, waiting))
+        return waiting
+
+    def _forget(self, dead: Iterable[int]) -> None:
+        for position in dead:
+            self._do(
+                partial(self._dead.__delitem__, position),
+                partial(self._dead.__setitem__, position, self._dead[position]),
+            )
+
+    def _set_last_position(self, position: int) -> None:
+        self._last_position = position
+
+    def _add(self, waiting: _Waiting) -> None:
+        mail = waiting.mail
+        self._waiting[mail.position] = waiting
+        insort(self._order.setdefault(mail.recipient, []), mail.position)
+        if mail.envelope_id:
+            by_sender = self._ids.setdefault((mail.recipient, mail.envelope_id), {})
+            by_sender[mail.sender] = mail.position
+        self._ages.add(mail.stored_ms, mail.position)
+        self._count(mail, +1)
+
+    def _drop(self, waiting: _Waiting) -> None:
+        mail = waiting.mail
+        del self._waiting[mail.position]
+        order = self._order[mail.recipient]
+        del order[bisect_right(order, mail.position) - 1]
+        if not order:
+            del self._order[mail.recipient]
+        if mail.envelope_id:
+            by_sender = self._ids[mail.recipient, mail.envelope_id]
+            del by_sender[mail.sender]
+            if not by_sender:
+                del self._ids[mail.recipient, mail.envelope_id]
+        self._ages.drop(self._stored_ms)
+        self._count(mail, -1)
+
+    def _count(self, mail: Mail, sign: int) -> None:
+        for recipient in (mail.recipient, _ALL):
+            for sender in (mail.sender, _ALL):
+                held = self._held.pop((recipient, sender), NOTHING)
+                now = Held(held.messages + sign, held.bytes + sign * mail.size)
+                if now.messages:
+                    self._held[recipient, sender] = now

@@ -1,7 +1,6 @@
 """
-The protocol without I/O: who may say what, when, and what follows from it.
+The protocol, without I/O: what each side decides, given text and the time.
 
-Both sides of the conversation are here. They take text and the time, and
-return :mod:`actions <agora.protocol.actions>` for a shell to carry out; they
-never wait, never look at a clock, and never touch a socket or a file.
+``relay`` is the relay's side of the conversation, ``client`` that of a peer; what
+both sign is in ``proof``, how often anybody may do anything in ``rates``.
 """

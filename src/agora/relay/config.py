@@ -17,8 +17,10 @@ from typing import Any
 
 from agora.errors import ConfigurationError
 from agora.keys import is_peer_id
-from agora.limits import Limits, check_setting, setting
-from agora.protocol.admission import EnvelopePolicy
+from agora.limits import Limits
+from agora.protocol.proof import public_audiences
+from agora.protocol.relay.policies import EnvelopePolicy, MailboxPolicy, ProofPolicy
+from agora.settings import check_setting, setting
 
 __all__ = [
     "SETTINGS",
@@ -72,6 +74,29 @@ class RelayConfig(Limits):
         help="peers that have a mailbox here, comma-separated",
         reason="keys are free: a mailbox for everyone is a disk for everyone",
     )
+    mailboxes: str = setting(
+        "proven",
+        unit="",
+        help="who has a mailbox: proven (every key that has proven itself here, and the storage "
+        "peers), listed (the storage peers alone), none",
+        reason="an agent that sleeps gets its mail without anyone's doing",
+        choices=tuple(MailboxPolicy),
+    )
+    proof: str = setting(
+        "optional",
+        unit="",
+        help="who may register: optional (a key that never proved itself here may do without), "
+        "required (proven keys alone)",
+        reason="clients of the reference cannot prove their key",
+        choices=tuple(ProofPolicy),
+    )
+    public_name: tuple[str, ...] = setting(
+        (),
+        unit="",
+        help="names under which clients reach this relay, comma-separated: host, host:port or "
+        "URL; its own address and localhost are known without",
+        reason="a proof of key counts only for a relay that the client meant",
+    )
     envelopes: str = setting(
         "strict",
         unit="",
@@ -103,6 +128,8 @@ class RelayConfig(Limits):
             object.__setattr__(self, declared.name, _normal(declared, getattr(self, declared.name)))
         super().__post_init__()
         _check_storage_peers(self.storage_peers)
+        for name in self.public_name:
+            public_audiences(name, self.port or 1)
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("tls_cert and tls_key go together: one of them is missing")
 
@@ -110,6 +137,16 @@ class RelayConfig(Limits):
     def policy(self) -> EnvelopePolicy:
         """Which envelopes are taken."""
         return EnvelopePolicy(self.envelopes)
+
+    @property
+    def proof_policy(self) -> ProofPolicy:
+        """Who may register."""
+        return ProofPolicy(self.proof)
+
+    @property
+    def mailbox_policy(self) -> MailboxPolicy:
+        """Who has a mailbox."""
+        return MailboxPolicy(self.mailboxes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +223,7 @@ def unknown_names(names: Iterable[str]) -> dict[str, str | None]:
     }
 
 
-_OF_CLIENTS = {"AGORA_CONFIG", "AGORA_CONFIG_DIR", "AGORA_RELAY_URL"}
+_OF_CLIENTS = {"AGORA_CONFIG", "AGORA_CONFIG_DIR", "AGORA_KNOWN_RELAYS", "AGORA_RELAY_URL"}
 """Variables of the other commands."""
 
 
@@ -204,6 +241,9 @@ def read_setting(declared: Field[Any], text: str) -> Any:
     check_setting(declared, value)
     if declared.name == "storage_peers":
         _check_storage_peers(value)
+    if declared.name == "public_name":
+        for name in value:
+            public_audiences(name, 1)
     return value
 
 

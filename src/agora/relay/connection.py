@@ -25,7 +25,8 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from agora.codes import CloseCode
-from agora.protocol.actions import SessionId
+from agora.protocol.relay.actions import SessionId
+from agora.protocol.relay.budgets import network_of
 from agora.relay.node import Node
 
 __all__ = ["WebSocketConnection"]
@@ -48,6 +49,8 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             loop may share one, which is filled and emptied with nothing between.
         opened: Called with this when the socket is there.
         closed: Called with this when it is gone, always once.
+        audiences: Tells the names that the relay has on a connection to this address and
+            port of its own.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         read_buffer: memoryview,
         opened: Callable[[WebSocketConnection], None],
         closed: Callable[[WebSocketConnection], None],
+        audiences: Callable[[str, int], tuple[str, ...]],
     ) -> None:
         self._node = node
         self._is_welcome = is_welcome
@@ -69,6 +73,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._read_buffer = read_buffer
         self._opened = opened
         self._closed = closed
+        self._audiences = audiences
         self._protocol = ServerProtocol(
             select_subprotocol=_first_offered,
             max_size=max_frame_bytes,
@@ -191,7 +196,15 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._protocol.send_response(self._protocol.accept(request))
         if self._protocol.state is OPEN:
             self._cancel_deadline()
-            self._session = self._node.open(self)
+            address, _ = self._end("peername")
+            audiences = self._audiences(*self._end("sockname"))
+            network = network_of(address)
+            self._session = self._node.open(self, address=network, audiences=audiences)
+
+    def _end(self, which: str) -> tuple[str, int]:
+        """Return the address and port of one end of the socket."""
+        end = self._transport.get_extra_info(which)
+        return (end[0], end[1]) if isinstance(end, tuple) else ("", 0)
 
     def _turn_away(self) -> None:
         """Answer before anything was asked: who is too many shall not be waited for."""

@@ -8,35 +8,38 @@ HTTP tomorrow) are doors to it; the rules are all in :mod:`agora.protocol`.
 from __future__ import annotations
 
 import logging
+import secrets
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
 
 from agora.codes import CloseCode
-from agora.envelope import seal
-from agora.frames import encode_delivery
-from agora.keys import KeyPair, PeerId
+from agora.errors import TryAgainError
+from agora.keys import PeerId
 from agora.limits import Limits
 from agora.mailbox import Mailbox, Page
-from agora.protocol.actions import (
+from agora.protocol.relay.actions import (
     Action,
-    AnswerPeerList,
+    Bury,
     Close,
+    CountNacks,
     Deliver,
     Fetch,
     Mail,
     Note,
+    Pin,
     Ping,
     Remove,
+    RemoveIds,
     Send,
     SessionId,
+    Settle,
     Store,
 )
-from agora.protocol.admission import EnvelopePolicy, Refusal
-from agora.protocol.router import Router
-from agora.protocol.session import RelaySession
+from agora.protocol.relay.router import Router, RouterConfig
+from agora.protocol.relay.session import Door, RelaySession
 from agora.relay.writer import Writer
 
 __all__ = ["Connection", "Node"]
@@ -80,10 +83,8 @@ class Node:
 
     Args:
         limits: What is admitted.
-        identity: The relay's own key.
+        config: Its identity and policies, and what it knew before.
         writer: Its mailboxes.
-        policy: Which envelopes are taken.
-        storage_peers: Peers that have a mailbox.
         clock: Seconds that only go forward.
         wall_ms: Milliseconds since the Unix epoch.
     """
@@ -91,26 +92,23 @@ class Node:
     def __init__(
         self,
         limits: Limits,
+        config: RouterConfig,
         *,
-        identity: KeyPair,
         writer: Writer,
-        policy: EnvelopePolicy,
-        storage_peers: Iterable[PeerId],
         clock: Callable[[], float],
         wall_ms: Callable[[], int],
     ) -> None:
         self._limits = limits
-        self._identity = identity
         self._writer = writer
         self._clock = clock
         self._wall_ms = wall_ms
-        self._router = Router(
-            limits, policy=policy, storage_peers=storage_peers, relay=identity.peer_id
-        )
+        now = clock()
+        self._router = Router(limits, replace(config, wall_ms=wall_ms() - int(now * 1000)))
         self._open: dict[SessionId, _Seat] = {}
         self._to_do: deque[Action] = deque()
         self._is_acting = False
-        self._expired_at = clock()
+        self._storing_bytes = 0
+        self._expired_at = now
         self._is_draining = False
         self.counts: Counter[str] = Counter()
 
@@ -120,10 +118,20 @@ class Node:
 
     # What a door tells
 
-    def open(self, connection: Connection) -> SessionId:
-        """Take a new connection; return the id to speak of it by."""
+    def open(
+        self, connection: Connection, *, address: str = "", audiences: tuple[str, ...] = ()
+    ) -> SessionId:
+        """
+        Take a new connection; return the id to speak of it by.
+
+        Args:
+            connection: What to write to.
+            address: Where it comes from, by which rates are counted.
+            audiences: The names that this relay has on it (:mod:`agora.protocol.proof`).
+        """
         session_id = SessionId(str(uuid.uuid4()))
-        session = RelaySession(session_id, self._router, self._limits, now=self._clock())
+        door = Door(secrets.token_hex(32), address, audiences)
+        session = RelaySession(session_id, self._router, self._limits, door, now=self._clock())
         self._open[session_id] = _Seat(session, connection)
         return session_id
 
@@ -148,21 +156,28 @@ class Node:
     def lost(self, session_id: SessionId) -> None:
         """Forget a connection that is gone."""
         if seat := self._open.pop(session_id, None):
-            self._carry_out(seat.session.end())
+            self._carry_out(seat.session.end(now=self._clock()))
 
     def tick(self) -> None:
         """Let time pass for every session; to be called about once a second."""
         now = self._clock()
         for seat in list(self._open.values()):
             self._carry_out(seat.session.tick(now=now))
-        self._router.tick(now)
+        self._router.tick(now, self._wall_ms())
+        self._carry_out(self._router.pulse(now))
+        self._look_for_changes()
         if self._limits.mailbox_max_age and now - self._expired_at >= _EXPIRE_EVERY:
             self._expired_at = now
             self._expire_mail()
 
+    def pulse(self) -> None:
+        """Let a moment pass, for what cannot wait for a tick; about ten times a second."""
+        self._carry_out(self._router.pulse(self._clock()))
+
     def take_nothing_more(self) -> None:
-        """Let messages go unread from now on; what was taken is still settled and answered."""
+        """Let messages go unread from now on; what was taken is stored and answered."""
         self._is_draining = True
+        self._carry_out(self._router.mailroom.put_away())
 
     def close_all(self, code: CloseCode) -> None:
         """
@@ -197,19 +212,29 @@ class Node:
                     self._send(session_id, text)
             case Deliver():
                 self._deliver(action)
+            case Settle(ticket, outcome):
+                if seat := self._open.get(ticket.session):
+                    self._carry_out(seat.session.settled(ticket.number, outcome))
             case Ping(session_id, payload):
                 if seat := self._open.get(session_id):
                     seat.connection.ping(payload)
             case Close(session_id, code):
                 self._close(session_id, code)
+            case Pin():
+                self._pin(action)
             case Store():
                 self._store(action)
             case Fetch():
                 self._fetch(action)
             case Remove(peer, positions):
-                self._remove(peer, positions)
-            case AnswerPeerList():
-                self._answer_peer_list(action)
+                self._change(lambda mailbox: mailbox.remove(peer, positions))
+            case RemoveIds(peer, ids):
+                self._change(lambda mailbox: mailbox.remove_ids(peer, ids))
+            case CountNacks():
+                self._count_nacks(action)
+            case Bury(peer, positions):
+                now_ms = self._wall_ms()
+                self._change(lambda mailbox: mailbox.bury(peer, positions, now_ms=now_ms))
             case Note(event, fields):
                 self._note(event, dict(fields))
             case _:
@@ -235,38 +260,57 @@ class Node:
 
     def _deliver(self, action: Deliver) -> None:
         # Every session is tried: a list, not a generator, so that `any` stops nothing.
-        if not any([self._send(session_id, action.text) for session_id in action.to]):
-            self._refuse(action.origin, self._router.undelivered(action.mail))
-
-    def _refuse(self, origin: SessionId, refusal: Refusal) -> None:
-        if seat := self._open.get(origin):
-            self._carry_out(seat.session.refuse(refusal))
+        was_taken = any([self._send(session_id, action.text) for session_id in action.to])
+        self._carry_out(
+            self._router.mailroom.handed_over(action, self._clock(), was_taken=was_taken)
+        )
 
     def _close(self, session_id: SessionId, code: CloseCode) -> None:
         # Left at once, not when the socket is gone: a closing session gets and sends nothing.
         if seat := self._open.pop(session_id, None):
             seat.connection.close(code)
             self._note("closed", {"session": session_id, "code": int(code)})
-            self._carry_out(seat.session.end())
+            self._carry_out(seat.session.end(now=self._clock()))
 
     # Mailboxes
 
+    def _pin(self, action: Pin) -> None:
+        now_ms = self._wall_ms()
+
+        def pin(mailbox: Mailbox) -> int:
+            if action.is_new:
+                mailbox.pin(action.peer, now_ms=now_ms)
+            messages, _ = mailbox.count(action.peer)
+            return messages
+
+        self._writer.submit(pin, lambda result: self._pinned(action, result))
+
+    def _pinned(self, action: Pin, result: int | Exception) -> None:
+        pending = None if isinstance(result, Exception) else result
+        self._log_failure(result)
+        if seat := self._open.get(action.session):
+            self._carry_out(seat.session.pinned(pending, now=self._clock()))
+
     def _store(self, action: Store) -> None:
         mail, now_ms = action.mail, self._wall_ms()
+        if self._storing_bytes > self._limits.storing_max_bytes and not action.is_owed:
+            error = TryAgainError(f"{self._storing_bytes} bytes of mail wait for the disk")
+            self._carry_out(self._router.mailroom.not_stored(mail, error, self._clock()))
+            return
+        self._storing_bytes += mail.size
+        self._writer.submit(
+            lambda mailbox: mailbox.put(
+                mail, now_ms=now_ms, is_owed=action.is_owed, follows=action.follows
+            ),
+            lambda result: self._stored(mail, result),
+        )
 
-        def put(mailbox: Mailbox) -> Mail:
-            return mailbox.put(mail, now_ms=now_ms)
-
-        self._writer.submit(put, lambda result: self._stored(action, result))
-
-    def _stored(self, action: Store, result: Mail | Exception) -> None:
-        refusal = None
-        if isinstance(result, Exception):
-            refusal = self._router.not_stored(action.mail, result)
+    def _stored(self, mail: Mail, result: Exception | None) -> None:
+        self._storing_bytes -= mail.size
+        if result is None:
+            self._carry_out(self._router.mailroom.stored(mail, self._clock()))
         else:
-            self._carry_out(self._router.stored(result, self._clock()))
-        if seat := self._open.get(action.origin):
-            self._carry_out(seat.session.store_settled(refusal))
+            self._carry_out(self._router.mailroom.not_stored(mail, result, self._clock()))
 
     def _fetch(self, action: Fetch) -> None:
         def page(mailbox: Mailbox) -> Page:
@@ -281,54 +325,63 @@ class Node:
 
     def _fetched(self, action: Fetch, result: Page | Exception) -> None:
         if isinstance(result, Exception):
-            # Its mail is safe but cannot be read now: coming back is the way to ask again.
             self._log_failure(result)
+            # Its mail is safe but cannot be read now: coming back is the way to ask again.
             self._close(action.session, CloseCode.INTERNAL_ERROR)
-        else:
-            self._carry_out(
-                self._router.fetched(action.session, result.mail, is_last=result.is_last)
-            )
+            return
+        self._carry_out(
+            self._router.mailroom.fetched(action.session, result.mail, is_last=result.is_last)
+        )
 
-    def _remove(self, peer: PeerId, positions: tuple[int, ...]) -> None:
-        self._writer.submit(lambda mailbox: mailbox.remove(peer, positions), self._log_failure)
+    def _count_nacks(self, action: CountNacks) -> None:
+        most = self._limits.max_nacks
+        self._writer.submit(
+            lambda mailbox: mailbox.nack(action.peer, action.ids, max_nacks=most),
+            lambda result: self._exhausted(result),
+        )
+
+    def _exhausted(self, result: tuple[Mail, ...] | Exception) -> None:
+        if isinstance(result, Exception):
+            self._log_failure(result)
+        else:
+            self._carry_out(self._router.mailroom.exhausted(result, self._clock(), self._wall_ms()))
 
     def _expire_mail(self) -> None:
         before_ms = self._wall_ms() - int(self._limits.mailbox_max_age * 1000)
-        self._writer.submit(lambda mailbox: mailbox.expire(before_ms=before_ms), self._expired)
+        self._writer.submit(
+            lambda mailbox: mailbox.expired(before_ms=before_ms, max_messages=_EXPIRE_AT_ONCE),
+            self._expired,
+        )
+        self._change(lambda mailbox: mailbox.forget_dead_letters(before_ms=before_ms))
 
-    def _expired(self, result: int | Exception) -> None:
+    def _expired(self, result: tuple[Mail, ...] | Exception) -> None:
         if isinstance(result, Exception):
             self._log_failure(result)
-        elif result:
-            self._note("expired", {"count": result})
+            return
+        self._carry_out(self._router.mailroom.expired(result, self._clock(), self._wall_ms()))
+        if len(result) == _EXPIRE_AT_ONCE:
+            self._expire_mail()  # behind the removal of these
 
-    def _log_failure(self, result: Exception | None) -> None:
-        if result is not None:
+    def _look_for_changes(self) -> None:
+        """Take over what the operator has changed in the store, such as a pin."""
+
+        def pins_if_changed(mailbox: Mailbox) -> tuple[PeerId, ...] | None:
+            return mailbox.pins() if mailbox.has_changed() else None
+
+        self._writer.submit(pins_if_changed, self._take_over)
+
+    def _take_over(self, result: tuple[PeerId, ...] | Exception | None) -> None:
+        if isinstance(result, Exception):
+            self._log_failure(result)
+        elif result is not None:
+            self._router.pins.replace(result)
+
+    def _change(self, work: Callable[[Mailbox], object]) -> None:
+        self._writer.submit(work, self._log_failure)
+
+    def _log_failure(self, result: object) -> None:
+        if isinstance(result, Exception):
             _log.error("mailbox job failed", extra={"fields": {"error": str(result)}})
-
-    # The relay's own words
-
-    def _answer_peer_list(self, action: AnswerPeerList) -> None:
-        now_ms = self._wall_ms()
-        peers = [
-            {"publicKey": peer.public_key, "lastSeen": now_ms - int(age * 1000)}
-            for peer, age in action.peers
-        ]
-        envelope = seal(
-            self._identity,
-            type="peer_list_response",
-            payload={
-                "peers": peers,
-                "totalPeers": action.total,
-                "relayPublicKey": self._identity.peer_id,
-            },
-            to=action.asker,
-            timestamp_ms=now_ms,
-            in_reply_to=action.request_id,
-        )
-        self._send(
-            action.session, encode_delivery(self._identity.peer_id, envelope.wire_text, None)
-        )
 
     def _note(self, event: str, fields: dict[str, str | int | float]) -> None:
         self.counts[event] += 1
@@ -341,6 +394,9 @@ class Node:
 
 _EXPIRE_EVERY = 60.0
 """Seconds between looks for mail that is too old."""
+
+_EXPIRE_AT_ONCE = 500
+"""Messages that are given up in one piece of work, so that others get their turn."""
 
 _FREQUENT = frozenset({"message", "stored", "broadcast"})
 

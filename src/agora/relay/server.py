@@ -10,6 +10,7 @@ import logging
 import socket
 import ssl
 import time
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,7 +19,10 @@ from agora.errors import ClosedError, ConfigurationError
 from agora.identity import Identity
 from agora.keys import KeyPair, PeerId
 from agora.keys import peer_id as as_peer_id
-from agora.mailbox import Mailbox, MemoryMailbox, SqliteMailbox
+from agora.mailbox import Mailbox, MailboxBounds, MemoryMailbox
+from agora.mailbox.opening import Accident, open_mailbox
+from agora.protocol.proof import local_audiences, public_audiences
+from agora.protocol.relay.router import RouterConfig
 from agora.relay.config import RelayConfig
 from agora.relay.connection import WebSocketConnection
 from agora.relay.node import Node
@@ -69,6 +73,7 @@ class Relay:
         self._writer: MailboxWriter | None = None
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
+        self._pulser: asyncio.TimerHandle | None = None
         self._changing = asyncio.Lock()  # one start or stop at a time
         self._is_closed = False
 
@@ -129,15 +134,10 @@ class Relay:
             self._identity = await asyncio.to_thread(self._load_identity)
         identity = self._identity
         mailbox = await asyncio.to_thread(self._open_mailbox)
+        known = await asyncio.to_thread(self._router_config, identity, mailbox)
         self._writer = MailboxWriter(mailbox, loop.call_soon_threadsafe)
         self._node = Node(
-            self._config,
-            identity=identity,
-            writer=self._writer,
-            policy=self._config.policy,
-            storage_peers=[as_peer_id(text) for text in self._config.storage_peers],
-            clock=time.monotonic,
-            wall_ms=now_ms,
+            self._config, known, writer=self._writer, clock=time.monotonic, wall_ms=now_ms
         )
         try:
             tls = await asyncio.to_thread(self._load_tls)
@@ -153,6 +153,7 @@ class Relay:
             await asyncio.to_thread(self._writer.close)
             raise
         self._tick()
+        self._pulse()
         _log.info("listening", extra={"fields": {"url": self.url, "relay": identity.peer_id}})
 
     async def close(self) -> None:
@@ -172,8 +173,9 @@ class Relay:
         assert self._node is not None  # made before the server, as the writer
         assert self._writer is not None
         server.close()
-        if self._ticker:
-            self._ticker.cancel()
+        for timer in (self._ticker, self._pulser):
+            if timer:
+                timer.cancel()
         for connection in list(self._connections):
             connection.abort_handshake()
         self._node.take_nothing_more()
@@ -220,7 +222,13 @@ class Relay:
             read_buffer=self._read_buffer,
             opened=self._remember,
             closed=self._forget,
+            audiences=self._audiences,
         )
+
+    def _audiences(self, address: str, port: int) -> tuple[str, ...]:
+        """Return what this relay is called on a connection to its own *address* and *port*."""
+        names = (public_audiences(name, port) for name in self._config.public_name)
+        return (*(one for audiences in names for one in audiences), *local_audiences(address, port))
 
     def _remember(self, connection: WebSocketConnection) -> None:
         self._connections.add(connection)
@@ -238,6 +246,16 @@ class Relay:
         self._ticker = asyncio.get_running_loop().call_later(self._tick_interval, self._tick)
         self._node.tick()
 
+    def _pulse(self) -> None:
+        assert self._node is not None  # started
+        self._pulser = asyncio.get_running_loop().call_later(self._pulse_interval, self._pulse)
+        self._node.pulse()
+
+    @property
+    def _pulse_interval(self) -> float:
+        wanted = min(self._config.presence_interval, self._config.ack_timeout / 4)
+        return min(_PULSE, max(_LEAST_PULSE, wanted))
+
     @property
     def _tick_interval(self) -> float:
         periods: list[float] = [1.0, self._config.register_timeout / 4]
@@ -251,13 +269,30 @@ class Relay:
         return Identity.load_or_create(self._config.data_dir / "relay-identity.json")
 
     def _open_mailbox(self) -> Mailbox:
-        bounds = {
-            "max_messages": self._config.mailbox_max_messages,
-            "max_bytes": self._config.mailbox_max_bytes,
-        }
+        bounds = MailboxBounds(
+            max_messages=self._config.mailbox_max_messages,
+            max_bytes=self._config.mailbox_max_bytes,
+            sender_share=self._config.mailbox_sender_share,
+            store_bytes=self._config.store_max_bytes,
+            max_dead_letters=self._config.max_dead_letters,
+        )
         if self._config.memory or self._config.data_dir is None:
-            return MemoryMailbox(**bounds)
-        return SqliteMailbox(self._config.data_dir / "mailbox.sqlite3", **bounds)
+            return MemoryMailbox(bounds)
+        opened = open_mailbox(self._config.data_dir, bounds)
+        if opened.accident is not None:
+            _report(opened.accident)
+        return opened.mailbox
+
+    def _router_config(self, identity: KeyPair, mailbox: Mailbox) -> RouterConfig:
+        return RouterConfig(
+            identity=identity,
+            envelopes=self._config.policy,
+            proof=self._config.proof_policy,
+            mailboxes=self._config.mailbox_policy,
+            storage_peers=tuple(as_peer_id(text) for text in self._config.storage_peers),
+            pins=mailbox.pins(),
+            last_position=mailbox.last_position(),
+        )
 
     def _load_tls(self) -> ssl.SSLContext | None:
         if self._config.tls_cert is None:
@@ -276,6 +311,9 @@ class Relay:
 _READ_AT_ONCE = 8_192
 """Bytes of one connection before the others have their turn: a flood delays them by little."""
 
+_PULSE, _LEAST_PULSE = 0.1, 0.01
+"""Seconds between two looks at what is due: unacked mail, gathered presence."""
+
 _CLOSE_TIMEOUT = 5.0
 """Seconds a client has to answer a close before the connection is dropped."""
 
@@ -284,6 +322,18 @@ _LINGER = 1.0
 
 _BACKLOG = min(4096, max(128, socket.SOMAXCONN))
 """Connections that may wait to be accepted, when thousands come back at once."""
+
+
+def _report(accident: Accident) -> None:
+    """Say loudly that the mailboxes were damaged, and where the rest of them is."""
+    fields: dict[str, str | int] = {
+        "why": accident.why,
+        "set_aside": str(accident.set_aside),
+        "hint": "mail that could not be read again is only in the file set aside",
+    }
+    if accident.rescued is not None:
+        fields |= asdict(accident.rescued)
+    _log.error("mailbox was damaged", extra={"fields": fields})
 
 
 def _configure(settings: dict[str, Any]) -> RelayConfig:

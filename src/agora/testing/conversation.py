@@ -18,11 +18,11 @@ core of our client, with a wire to the relay that can be slow or cut.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 from agora.canonical import Json, json_text
 from agora.codes import CloseCode
@@ -30,92 +30,54 @@ from agora.envelope import EVERYONE, Envelope, seal
 from agora.frames import (
     PING,
     Answer,
+    Challenge,
     Delivery,
     ErrorAnswer,
     PeerOffline,
     PeerOnline,
     Pong,
+    PresenceAnswer,
+    ReceiptAnswer,
     Registered,
     UnknownAnswer,
+    Watched,
     decode_answer,
+    encode_ack,
+    encode_authenticate,
     encode_broadcast,
+    encode_nack,
     encode_register,
     encode_submit,
+    encode_watch,
 )
 from agora.keys import KeyPair, PeerId
 from agora.limits import Limits
-from agora.mailbox import Mailbox, MemoryMailbox
-from agora.protocol.actions import SessionId
-from agora.protocol.admission import EnvelopePolicy
-from agora.protocol.outbox import Outbox, Outgoing
-from agora.protocol.peer import Event, Incoming, PeerSession, PeerState, SeenIds, Timing
-from agora.protocol.rates import TokenBucket
-from agora.protocol.scribe import Scribe
-from agora.relay.node import Connection, Node
+from agora.mailbox import Mailbox, MailboxBounds, MemoryMailbox
+from agora.protocol.proof import sign_proof
+from agora.protocol.relay.policies import EnvelopePolicy, MailboxPolicy, ProofPolicy
+from agora.protocol.relay.router import RouterConfig
+from agora.relay.node import Node
 from agora.relay.writer import Done, Job, Work, commit_together
+from agora.testing.agent import Agent
 from agora.testing.clock import ManualClock
+from agora.testing.line import Line, RelayCore
 
 __all__ = ["Agent", "Conversation", "Disk", "Line", "RelayCore", "Speaker", "keys_of"]
+
+
+def _bounds(limits: Limits) -> MailboxBounds:
+    return MailboxBounds(
+        max_messages=limits.mailbox_max_messages,
+        max_bytes=limits.mailbox_max_bytes,
+        sender_share=limits.mailbox_sender_share,
+        store_bytes=limits.store_max_bytes,
+        max_dead_letters=limits.max_dead_letters,
+    )
 
 
 def keys_of(name: str) -> KeyPair:
     """Return the keys of whoever is called *name*: the same in every conversation."""
     return KeyPair.from_seed(sha256(name.encode()).digest())
-
-
-class RelayCore(Protocol):
-    """What a peer in the room needs of a relay; :class:`~agora.relay.node.Node` is one."""
-
-    def open(self, connection: Connection) -> SessionId:
-        """Take a new connection."""
-        ...
-
-    def receive(self, session_id: SessionId, data: str | bytes) -> None:
-        """Take a message."""
-        ...
-
-    def receive_pong(self, session_id: SessionId, payload: bytes) -> None:
-        """Take a WebSocket pong."""
-        ...
-
-    def lost(self, session_id: SessionId) -> None:
-        """Forget a connection that is gone."""
-        ...
-
-
-class Line:
-    """
-    A connection without a socket, as the relay sees it.
-
-    Attributes:
-        incoming: What the relay wrote and its peer has not taken: texts, the payloads
-            of WebSocket pings, the code of the close.
-        is_stuck: Whether the peer does not read, so that all of it counts as unsent.
-    """
-
-    def __init__(self) -> None:
-        self.incoming: deque[str | bytes | CloseCode] = deque()
-        self.is_stuck = False
-
-    @property
-    def unsent_bytes(self) -> int:
-        """Bytes that wait for a peer that is stuck."""
-        if not self.is_stuck:
-            return 0
-        return sum(len(text.encode()) for text in self.incoming if isinstance(text, str))
-
-    def send(self, text: str) -> None:
-        """Write a text."""
-        text.encode()  # what cannot be encoded could not be sent either
-        self.incoming.append(text)
-
-    def ping(self, payload: bytes) -> None:
-        """Write a WebSocket ping."""
-        self.incoming.append(payload)
-
-    def close(self, code: CloseCode) -> None:
-        """Write the end."""
-        self.incoming.append(code)
 
 
 class Disk:
@@ -124,12 +86,14 @@ class Disk:
 
     Attributes:
         is_held: Whether nothing is stored or fetched for now.
+        is_full: Whether whatever is to be changed fails.
     """
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
         self._jobs: list[Job] = []
         self.is_held = False
+        self.is_full = False
 
     def submit(self, work: Work, done: Done) -> None:
         """Queue a job."""
@@ -137,12 +101,21 @@ class Disk:
 
     def work(self) -> bool:
         """Do all that waits, and tell what came of it; return whether there was anything."""
-        if self.is_held or not self._jobs:
+        return not self.is_held and self.work_once()
+
+    def work_once(self) -> bool:
+        """Do what waits now, held or not, and nothing that comes of it."""
+        if not self._jobs:
             return False
         batch, self._jobs = self._jobs, []
-        for done, result in commit_together(self._mailbox, batch):
+        for done, result in self._results(batch):
             done(result)
         return True
+
+    def _results(self, batch: list[Job]) -> list[tuple[Done, object]]:
+        if self.is_full:
+            return [(done, OSError("no space left on device")) for _, done in batch]
+        return commit_together(self._mailbox, batch)
 
 
 class Conversation:
@@ -151,6 +124,8 @@ class Conversation:
 
     Args:
         policy: Which envelopes it takes.
+        proof: Who may register.
+        mailboxes: Who has a mailbox.
         storage_peers: Names of those who have a mailbox.
         mailbox: Where their mail waits; in memory unless given.
         limits: Fields of :class:`~agora.limits.Limits`.
@@ -166,35 +141,52 @@ class Conversation:
         self,
         *,
         policy: EnvelopePolicy = EnvelopePolicy.STRICT,
+        proof: ProofPolicy = ProofPolicy.OPTIONAL,
+        mailboxes: MailboxPolicy = MailboxPolicy.PROVEN,
         storage_peers: Iterable[str] = (),
         mailbox: Mailbox | None = None,
         **limits: Any,
     ) -> None:
-        bounds = Limits(**limits)
+        self._limits = Limits(**limits)
         storage_keys = {keys_of(name).peer_id: name for name in storage_peers}
         self.clock = ManualClock()
-        self.mailbox = mailbox or MemoryMailbox(
-            max_messages=bounds.mailbox_max_messages, max_bytes=bounds.mailbox_max_bytes
-        )
-        self.disk = Disk(self.mailbox)
-        self.node = Node(
-            bounds,
+        self.mailbox: Mailbox = mailbox or MemoryMailbox(_bounds(self._limits))
+        self._config = RouterConfig(
             identity=keys_of("relay"),
-            writer=self.disk,
-            policy=policy,
-            storage_peers=storage_keys,
-            clock=self.clock,
-            wall_ms=self.clock.wall_ms,
+            envelopes=policy,
+            proof=proof,
+            mailboxes=mailboxes,
+            storage_peers=tuple(storage_keys),
         )
+        self._begin()
         self._speakers: list[Speaker] = []
         self._names = {keys_of("relay").peer_id: "relay", **storage_keys}
         self._last_timestamp = 0
 
+    def _begin(self) -> None:
+        self.disk = Disk(self.mailbox)
+        known = replace(
+            self._config, pins=self.mailbox.pins(), last_position=self.mailbox.last_position()
+        )
+        self.node = Node(
+            self._limits,
+            known,
+            writer=self.disk,
+            clock=self.clock,
+            wall_ms=self.clock.wall_ms,
+        )
+
+    def restart(self) -> None:
+        """Have the relay killed and started anew; of its memory only the mailbox is left."""
+        self.mailbox.rollback()
+        self._speakers.clear()  # their connections lead nowhere
+        self._begin()
+
     # Who takes part
 
-    def connect(self, name: str) -> Speaker:
-        """Return *name* on a new connection, not registered."""
-        speaker = Speaker(self, name)
+    def connect(self, name: str, *, address: str | None = None) -> Speaker:
+        """Return *name* on a new connection, not registered; each has an address of its own."""
+        speaker = Speaker(self, name, address=address or name)
         self._names[speaker.id] = name
         self._speakers.append(speaker)
         return speaker
@@ -205,12 +197,26 @@ class Conversation:
         speaker.registers()
         return speaker
 
+    def prove(self, name: str, **options: Any) -> Speaker:
+        """Return *name* on a new connection of Agora/1; options as of :meth:`Speaker.proves`."""
+        speaker = self.connect(name)
+        speaker.proves(**options)
+        return speaker
+
     def meet(self, *names: str) -> list[Speaker]:
         """Return those who join, when the introductions are over: nobody has heard a thing."""
-        joined = [self.join(name) for name in names]
+        return self._introduced([self.join(name) for name in names])
+
+    def meet_proven(self, *names: str) -> list[Speaker]:
+        """Return those who join with proof, when the introductions are over."""
+        proven = [self.prove(name) for name in names]
+        self.pass_time(self._limits.presence_interval)
+        return self._introduced(proven)
+
+    def _introduced(self, newcomers: list[Speaker]) -> list[Speaker]:
         for speaker in self._speakers:
             speaker.hears()
-        return joined
+        return newcomers
 
     def agent(self, name: str, **options: Any) -> Agent:
         """Return the core of our client as *name*, not connected; options as of :class:`Agent`."""
@@ -239,6 +245,15 @@ class Conversation:
             self.disk.is_held = False
             self.settle()
 
+    @contextmanager
+    def failing_disk(self) -> Iterator[None]:
+        """Have everything that needs the disk fail before the end of a ``with`` block."""
+        self.disk.is_full = True
+        try:
+            yield
+        finally:
+            self.disk.is_full = False
+
     def settle(self) -> None:
         """Let the disk work and WebSockets answer pings, until nothing is left to do."""
         while self.disk.work() or any([speaker._takes() for speaker in self._speakers]):
@@ -248,6 +263,12 @@ class Conversation:
         """Return the time as no envelope had it before, in milliseconds."""
         self._last_timestamp = max(self.clock.wall_ms(), self._last_timestamp + 1)
         return self._last_timestamp
+
+
+AUDIENCE = "relay.test:9470"
+"""The name of the relay in every conversation, as proofs name it."""
+
+_NONCE = "0123456789abcdef" * 4
 
 
 class Speaker:
@@ -262,7 +283,7 @@ class Speaker:
         answers_pings: Whether it answers them by itself, as every WebSocket does.
     """
 
-    def __init__(self, talk: Conversation, name: str) -> None:
+    def __init__(self, talk: Conversation, name: str, *, address: str) -> None:
         self.keys = keys_of(name)
         self.id = self.keys.peer_id
         self.close_code: CloseCode | None = None
@@ -271,19 +292,44 @@ class Speaker:
         self._talk = talk
         self._line = Line()
         self._heard: list[str] = []
-        self._session = talk.node.open(self._line)
+        self._node = talk.node
+        self._session = talk.node.open(self._line, address=address, audiences=(AUDIENCE,))
 
     # Saying
 
     def says(self, frame: str | bytes | Mapping[str, Json]) -> None:
         """Say a frame, or what is none: text and bytes go as they are."""
         data = frame if isinstance(frame, str | bytes) else json_text(dict(frame))
-        self._talk.node.receive(self._session, data)
+        self._node.receive(self._session, data)
         self._talk.settle()
 
     def registers(self, name: str | None = None) -> None:
         """Say who it is, and which display name it claims."""
         self.says(encode_register(self.id, name))
+
+    def proves(self, *, answer: bool = True, keys: KeyPair | None = None, **options: Any) -> None:
+        """
+        Register for Agora/1, and prove its key.
+
+        Args:
+            answer: Whether to answer the challenge.
+            keys: What to answer it with; its own unless given.
+            options: As for :func:`agora.frames.encode_register`.
+        """
+        self.says(encode_register(self.id, options.pop("name", None), nonce=_NONCE, **options))
+        if answer:
+            self.authenticates(keys or self.keys)
+
+    def authenticates(self, keys: KeyPair, *, audience: str = AUDIENCE) -> None:
+        """Answer the challenge that came last with the signature of *keys*."""
+        *before, text = self.texts()
+        self._heard = before
+        challenge = decode_answer(text)
+        assert isinstance(challenge, Challenge), text
+        signature = sign_proof(
+            keys, audience=audience, nonce=challenge.nonce, relay=challenge.relay
+        )
+        self.says(encode_authenticate(signature, audience))
 
     def sends(self, to: Speaker | str, payload: Json, **members: Any) -> Envelope:
         """Send one peer a message, and return its envelope; members as for :meth:`seals`."""
@@ -292,15 +338,28 @@ class Speaker:
         self.submits(envelope, recipient)
         return envelope
 
+    def acks(self, *envelopes: Envelope) -> None:
+        """Say that it has these."""
+        self.says(encode_ack(envelope.id for envelope in envelopes))
+
+    def nacks(self, *envelopes: Envelope, delay: float = 0.0) -> None:
+        """Ask for these again, *delay* seconds later."""
+        self.says(encode_nack((envelope.id for envelope in envelopes), delay))
+
+    def watches(self, watched: Watched) -> None:
+        """Ask to hear of these peers."""
+        self.says(encode_watch(watched))
+
     def broadcasts(self, payload: Json) -> Envelope:
         """Tell everyone, and return the envelope."""
         envelope = self.seals(EVERYONE, payload)
         self.says(encode_broadcast(envelope.wire_text))
         return envelope
 
-    def submits(self, envelope: Envelope, to: Speaker | str) -> None:
+    def submits(self, envelope: Envelope, to: Speaker | str, **options: Any) -> None:
         """Say a message frame with *envelope*, whoever made it."""
-        self.says(encode_submit(to if isinstance(to, str) else to.id, envelope.wire_text))
+        recipient = to if isinstance(to, str) else to.id
+        self.says(encode_submit(recipient, envelope.wire_text, **options))
 
     def seals(self, to: str | Iterable[str], payload: Json, *, type: str = "publish") -> Envelope:
         """Sign what nobody signed before: every envelope has a time of its own."""
@@ -313,12 +372,12 @@ class Speaker:
 
     def pongs(self, payload: bytes) -> None:
         """Say a WebSocket pong, asked or not."""
-        self._talk.node.receive_pong(self._session, payload)
+        self._node.receive_pong(self._session, payload)
         self._talk.settle()
 
     def leaves(self) -> None:
         """Be gone, without a word."""
-        self._talk.node.lost(self._session)
+        self._node.lost(self._session)
         self._talk.settle()
 
     # Hearing
@@ -355,7 +414,7 @@ class Speaker:
             elif isinstance(item, CloseCode):
                 self.close_code = item
             elif self.answers_pings:
-                self._talk.node.receive_pong(self._session, item)
+                self._node.receive_pong(self._session, item)
                 has_ponged = True
             else:
                 self.pings.append(item)
@@ -364,9 +423,18 @@ class Speaker:
     def _line_for(self, answer: Answer) -> str:
         name_of = self._talk.name_of
         match answer:
+            case Challenge():
+                return "challenge"
             case Registered(peers):
                 names = ", ".join(name_of(peer.public_key) for peer in peers)
-                return f"registered with {names}" if names else "registered"
+                pending = f", {answer.pending} pending" if answer.pending else ""
+                return f"registered with {names}{pending}" if names else f"registered{pending}"
+            case ReceiptAnswer(_, to, status):
+                return f"{status} to {name_of(to)}"
+            case PresenceAnswer(online, offline):
+                come = ", ".join(name_of(peer.public_key) for peer in online) or "nobody"
+                gone = ", ".join(map(name_of, offline)) or "nobody"
+                return f"{come} online, {gone} offline"
             case Delivery(sender, sealed):
                 # An opaque envelope has no payload: then it is what was said.
                 said = sealed.members.get("payload", sealed.value)
@@ -381,156 +449,3 @@ class Speaker:
                 return f"error {answer.code}"
             case UnknownAnswer():
                 return f"unknown {answer.type_text}"
-
-
-class Agent:
-    """
-    The core of our client, on a wire that the test moves frame by frame.
-
-    ``writes``, ``carries_up`` and ``carries_down`` make one step each and return
-    whether there was anything to do, so any interleaving can be played;
-    :meth:`talks` makes steps until all is quiet.
-
-    Args:
-        relay: Whom it talks with.
-        keys: Who it is.
-        clock: Its clock.
-        settle: What the relay does by itself between two steps.
-        timing: How long it waits for what.
-        rate: Its own limit.
-        outbox: What it has to say; 1,000 messages and 16 MiB unless given.
-
-    Attributes:
-        outbox: What it has to say.
-        session: The conversation, if one was ever begun.
-        events: What came of it, the oldest first; to be cleared at will.
-        rising: Frames on their way to the relay.
-    """
-
-    def __init__(
-        self,
-        relay: RelayCore,
-        keys: KeyPair,
-        clock: ManualClock,
-        *,
-        settle: Callable[[], None] = lambda: None,
-        timing: Timing | None = None,
-        rate: TokenBucket | None = None,
-        outbox: Outbox | None = None,
-    ) -> None:
-        self.keys = keys
-        self.id = keys.peer_id
-        self.outbox = outbox or Outbox(max_messages=1_000, max_bytes=16 * 1024 * 1024)
-        self.session: PeerSession | None = None
-        self.events: list[Event] = []
-        self.rising: deque[str | bytes] = deque()
-        self._relay = relay
-        self._clock = clock
-        self._settle = settle
-        self._timing = timing or Timing()
-        self._rate = rate
-        self._seen = SeenIds(max_ids=10_000)
-        self._line = Line()
-        self._at_relay: SessionId | None = None
-        self._writing: Iterator[str] = iter(())
-        self._scribe = Scribe(self.keys, clock.wall_ms)
-
-    # What an application does
-
-    def sends(self, to: str, payload: Json, *, type: str = "publish") -> Outgoing:
-        """Put a message into the outbox, and return what is known of it."""
-        outgoing = Outgoing(to, self._scribe.seal(type=type, payload=payload, to=to))
-        self.outbox.add(outgoing)
-        return outgoing
-
-    def payloads(self) -> list[Json]:
-        """Return what other peers told it, in the order in which it came."""
-        return [event.envelope.payload for event in self.events if isinstance(event, Incoming)]
-
-    # What its connection does
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is a conversation that is not over."""
-        return self.session is not None and self.session.state is not PeerState.CLOSED
-
-    def connects(self) -> None:
-        """Begin a conversation: open a connection and write the first frame."""
-        self._line = Line()
-        self._at_relay = self._relay.open(self._line)
-        self.session = PeerSession(
-            self.keys,
-            name=None,
-            outbox=self.outbox,
-            seen=self._seen,
-            rate=self._rate,
-            timing=self._timing,
-            reseal=self._scribe.reseal,
-            now=self._clock(),
-        )
-        self.rising.append(self.session.register())
-
-    def loses_connection(self, code: int = 1006, reason: str = "") -> None:
-        """Lose the connection, and with it all that is on the wire, both ways."""
-        if self.session is not None:
-            self.events += self.session.disconnected(code, reason)
-        self._leave()
-
-    def writes(self) -> bool:
-        """Write one frame, if there is anything to write."""
-        assert self.session is not None, "connect first"
-        text = next(self._writing, None)
-        if text is None:
-            self._writing = self.session.frames_to_send(now=self._clock())
-            text = next(self._writing, None)
-        if text is None:
-            return False
-        self.rising.append(text)
-        return True
-
-    def carries_up(self) -> bool:
-        """Have the relay take one frame."""
-        if not self.rising or self._at_relay is None:
-            return False
-        item = self.rising.popleft()
-        if isinstance(item, str):
-            self._relay.receive(self._at_relay, item)
-        else:
-            self._relay.receive_pong(self._at_relay, item)
-        self._settle()
-        return True
-
-    def carries_down(self) -> bool:
-        """Have the client take one frame."""
-        assert self.session is not None, "connect first"
-        if not self._line.incoming:
-            return False
-        item = self._line.incoming.popleft()
-        if isinstance(item, CloseCode):
-            self.loses_connection(int(item))
-        elif isinstance(item, bytes):
-            self.rising.append(item)
-        else:
-            self.events += self.session.receive(item, now=self._clock())
-        return True
-
-    def ticks(self) -> None:
-        """Let the client look at its clock."""
-        assert self.session is not None, "connect first"
-        self.events += self.session.tick(now=self._clock())
-        if not self.is_connected:
-            self._leave()
-
-    def talks(self) -> None:
-        """Make steps until nothing moves any more."""
-        while self.writes() or self.carries_up() or self.carries_down():
-            pass
-
-    def _leave(self) -> None:
-        self.rising.clear()
-        self._line.incoming.clear()
-        self._writing = iter(())
-        if self._at_relay is not None:
-            gone, self._at_relay = self._at_relay, None
-            self._relay.lost(gone)
-            self._settle()

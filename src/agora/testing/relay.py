@@ -9,6 +9,7 @@ from threading import Event, Thread
 from typing import Any
 
 from agora.errors import ClosedError
+from agora.keys import KeyPair
 from agora.relay import Relay
 
 __all__ = ["RelayInThread", "relay_in_thread"]
@@ -22,11 +23,12 @@ class RelayInThread:
         url: Where clients connect; the same after a restart.
 
     Args:
-        settings: Fields of :class:`agora.relay.RelayConfig`; the port is a free one.
+        settings: As for :class:`agora.relay.Relay`; the port is a free one, and the
+            identity the same after a restart.
     """
 
     def __init__(self, **settings: Any) -> None:
-        self._settings = {"port": 0} | settings
+        self._settings: dict[str, Any] = {"port": 0, "identity": KeyPair.generate()} | settings
         self._relay: Relay | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None

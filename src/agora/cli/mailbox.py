@@ -1,0 +1,315 @@
+"""``agora mailbox``: what a relay keeps, for its operator, also while it runs."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from agora.cli.options import Asked, common_options
+from agora.cli.output import Members
+from agora.cli.settings import default_data_dir, flags_of
+from agora.errors import AgoraError, ConfigurationError, MissingExtraError, PeerReferenceError
+from agora.keys import PUBLIC_KEY_PREFIX, PeerId
+from agora.mailbox import DeadLetter, Mailbox, MailboxBounds, MailboxSummary, SqliteMailbox
+from agora.mailbox.lock import DirectoryLock
+from agora.mailbox.opening import MAILBOX_FILE
+from agora.mailbox.wal import read_log
+from agora.references import short_key
+from agora.relay.config import SETTINGS, environment_names
+from agora.text import printable
+
+__all__ = ["mailbox"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_DATA_DIR = "agora.data_dir"
+"""Where click keeps what --data-dir said; it may stand before or behind the command's name."""
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        context.find_root().meta[_DATA_DIR] = value
+
+
+_data_dir_option = click.option(
+    *flags_of(SETTINGS["data_dir"]),
+    "data_dir",
+    metavar="FOLDER",
+    callback=_remember,
+    expose_value=False,
+    help="where the relay keeps its mail; else what agora relay would take",
+)
+_long_option = click.option("--long", is_flag=True, help="the full ids")
+
+
+def _options(command: _Command) -> _Command:
+    return common_options(_data_dir_option(command))
+
+
+@click.group()
+@_options
+def mailbox() -> None:
+    """
+    See and change what a relay keeps, also while it runs.
+
+    PEER is a full id, the beginning of one, or @ and its last digits, of those
+    that are in the store. Nothing here shows or changes what is only in memory.
+    """
+
+
+# What is there
+
+
+@mailbox.command(name="list")
+@_options
+@_long_option
+@click.pass_obj
+def list_mailboxes(asked: Asked, long: bool) -> None:
+    """List who has mail or dead letters, how much, and since when."""
+    with _opened() as store:
+        found, pins = store.summaries(), len(store.pins())
+    for summary in found:
+        asked.say(_summary_line(summary, long), _summary_members(summary))
+    total: Members = {
+        "event": "total",
+        "mailboxes": len(found),
+        "messages": sum(summary.messages for summary in found),
+        "bytes": sum(summary.bytes for summary in found),
+        "deadLetters": sum(summary.dead_letters for summary in found),
+        "pins": pins,
+    }
+    asked.say(_total_line(found), total)
+
+
+def _total_line(found: Sequence[MailboxSummary]) -> str:
+    messages = _some(sum(summary.messages for summary in found), "message")
+    size = _some(sum(summary.bytes for summary in found), "byte")
+    dead = _some(sum(summary.dead_letters for summary in found), "dead letter")
+    return f"{_some(len(found), 'mailbox', 'es')}: {messages}, {size}, {dead}"
+
+
+def _summary_line(summary: MailboxSummary, long: bool) -> str:
+    waiting = f"{_some(summary.messages, 'message')}, {_some(summary.bytes, 'byte')}"
+    if summary.messages:
+        waiting += f", the oldest of {_ago(summary.oldest_ms)} ago"
+    dead = f", {_some(summary.dead_letters, 'dead letter')}" if summary.dead_letters else ""
+    return f"{_shown(summary.recipient, long)}  {waiting}{dead}"
+
+
+def _summary_members(summary: MailboxSummary) -> Members:
+    members: Members = {
+        "event": "mailbox",
+        "recipient": summary.recipient,
+        "messages": summary.messages,
+        "bytes": summary.bytes,
+        "deadLetters": summary.dead_letters,
+    }
+    return members | ({"oldestMs": summary.oldest_ms} if summary.messages else {})
+
+
+@mailbox.command()
+@_options
+@_long_option
+@click.option("--show", is_flag=True, help="what they say too; it is for their recipients' eyes")
+@click.argument("peer", required=False)
+@click.pass_obj
+def dead(asked: Asked, long: bool, show: bool, peer: str | None) -> None:
+    """List the mail that was given up, of all or of one recipient PEER."""
+    with _opened() as store:
+        recipient = None if peer is None else _with_mail(peer, store)
+        letters = store.dead_letters(recipient)
+    for letter in letters:
+        asked.say(_letter_lines(letter, long, show), _letter_members(letter, show))
+
+
+def _letter_lines(letter: DeadLetter, long: bool, show: bool) -> str:
+    mail = letter.mail
+    when = datetime.fromtimestamp(letter.died_ms / 1000, UTC).astimezone()
+    way = f"{_shown(mail.sender, long)} to {_shown(mail.recipient, long)}"
+    why = "damaged on the disk" if letter.is_damaged else _some(letter.nacks, "nack")
+    # Printable: where it is damaged, anything can be in it.
+    line = printable(f"{when:%Y-%m-%d %H:%M:%S} {way}, {why}: {mail.envelope_id or 'no id'}")
+    if not show:
+        return line
+    # Further lines are set in, so that no text can look like a line of ours.
+    return line + "\n    " + printable(mail.text).replace("\n", "\n    ")
+
+
+def _letter_members(letter: DeadLetter, show: bool) -> Members:
+    mail = letter.mail
+    members: Members = {
+        "event": "dead_letter",
+        "id": mail.envelope_id,
+        "from": mail.sender,
+        "to": mail.recipient,
+        "nacks": letter.nacks,
+        "storedMs": mail.stored_ms,
+        "diedMs": letter.died_ms,
+        "damaged": letter.is_damaged,
+    }
+    return members | ({"envelope": mail.text} if show else {})
+
+
+@mailbox.command()
+@_options
+@click.option("--list", "each", is_flag=True, help="the keys themselves")
+@click.pass_obj
+def pins(asked: Asked, each: bool) -> None:
+    """Count the keys that have proven themselves here, or list them."""
+    with _opened() as store:
+        found = store.pins()
+    if not each:
+        asked.say(_some(len(found), "pin"), {"event": "total", "pins": len(found)})
+        return
+    for peer in found:
+        asked.say(peer, {"event": "pin", "publicKey": peer})
+
+
+# What can be done
+
+
+@mailbox.command()
+@_options
+@click.option("--dead-letters", is_flag=True, help="what was given up alone")
+@click.option("--yes", is_flag=True, help="do not ask")
+@click.argument("peer")
+@click.pass_obj
+def purge(asked: Asked, dead_letters: bool, yes: bool, peer: str) -> None:
+    """Remove all that is kept for PEER, for good. No sender is told."""
+    with _opened() as store:
+        recipient = _with_mail(peer, store)
+        what = "dead letters" if dead_letters else "mail and dead letters"
+        if not yes:
+            click.confirm(f"Remove all {what} of {recipient}?", abort=True, err=True)
+        removed = store.purge(recipient, dead_letters_only=dead_letters)
+        store.commit()
+    asked.say(
+        f"removed {_some(removed, 'message')} of {short_key(recipient)}",
+        {"status": "purged", "publicKey": recipient, "removed": removed},
+    )
+
+
+@mailbox.command()
+@_options
+@click.argument("peer")
+@click.pass_obj
+def unpin(asked: Asked, peer: str) -> None:
+    """Let PEER register without proof again, until it next proves its key."""
+    with _opened() as store:
+        known = _meant(peer, store.pins(), "no pinned key is {}: agora mailbox pins --list")
+        store.unpin(PeerId(known))
+        store.commit()
+    asked.say(f"unpinned {short_key(known)}", {"status": "unpinned", "publicKey": known})
+
+
+# The store
+
+
+@contextmanager
+def _opened() -> Iterator[Mailbox]:
+    path = _data_dir() / MAILBOX_FILE
+    if not path.exists():
+        raise ConfigurationError(
+            f"no mailboxes at {path}: has a relay run there? --data-dir names another folder; "
+            "of a relay with --memory there is no file"
+        )
+    _refuse_damaged(path)
+    try:
+        store = SqliteMailbox(path, _NO_BOUNDS)
+        try:
+            yield store
+        finally:
+            store.close()
+    except sqlite3.Error as error:
+        raise AgoraError(f"cannot use {path}: {error}") from error
+
+
+_NO_BOUNDS = MailboxBounds(max_messages=2**53, max_bytes=2**53)
+"""Nothing is put here."""
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Leave a damaged log to the relay: who closes a file last removes its log for good."""
+    if not (path.parent / "lock").exists():
+        return  # not made here: it might be closed to the user that the relay runs as
+    try:
+        lock = DirectoryLock(path.parent)
+    except ConfigurationError:
+        return  # a relay runs, and has looked already
+    try:
+        if why := read_log(path).damage:
+            raise ConfigurationError(
+                f"{path}: {why}; the next start of the relay sets it aside and keeps what it can"
+            )
+    finally:
+        lock.close()
+
+
+def _data_dir() -> Path:
+    given = click.get_current_context().find_root().meta.get(_DATA_DIR)
+    for value in (given, *_from_environment()):
+        if value:
+            return Path(value).expanduser()
+    try:
+        return default_data_dir()
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{error.name} is not installed: install agora-relay[relay], or give --data-dir"
+        ) from error
+
+
+def _from_environment() -> Iterator[str | None]:
+    names = environment_names(SETTINGS["data_dir"])
+    yield from (os.environ.get(name) for name in names)
+    with suppress(ModuleNotFoundError):  # then no relay here has read the file either
+        dotenv = import_module("dotenv").dotenv_values(Path.cwd() / ".env", interpolate=False)
+        yield from (dotenv.get(name) for name in names)
+
+
+# Who is meant
+
+
+def _with_mail(reference: str, store: Mailbox) -> str:
+    recipients = [summary.recipient for summary in store.summaries()]
+    return _meant(reference, recipients, "nothing is kept for {}: agora mailbox list --long")
+
+
+def _meant(reference: str, peers: Iterable[str], otherwise: str) -> str:
+    """Return the one of *peers* that is meant by its id, the beginning of it, or @ and its end."""
+    if reference.startswith("@"):
+        fitting = [peer for peer in peers if peer.endswith(reference[1:])]
+    else:
+        # All ids begin alike, so the beginning may be that of the key in them.
+        begins = (reference, PUBLIC_KEY_PREFIX + reference)
+        fitting = [peer for peer in peers if peer.startswith(begins)]
+    if reference in ("", "@") or not fitting:
+        raise PeerReferenceError(otherwise.format(repr(reference)) + " shows who there is")
+    if len(fitting) > 1:
+        raise PeerReferenceError(f"{reference!r} fits {len(fitting)} peers: give more digits")
+    return fitting[0]
+
+
+def _shown(peer: str, long: bool) -> str:
+    return peer if long else short_key(peer)
+
+
+def _some(number: int, thing: str, plural: str = "s") -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}{plural}"
+
+
+def _ago(moment_ms: int) -> str:
+    """Return how long ago that was, in the largest unit that fits."""
+    seconds = max(0, int(time.time() - moment_ms / 1000))
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds // unit} {name}"
+    return f"{seconds} s"

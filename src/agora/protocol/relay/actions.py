@@ -1,0 +1,237 @@
+"""
+What the relay's core asks its shell to do.
+
+The core decides and the shell obeys: ``relay/node.py`` is the one place that
+carries these out, in the order in which they were returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NewType
+
+from agora.codes import CloseCode, ReceiptStatus
+from agora.keys import PeerId
+from agora.protocol.relay.refusal import Refusal
+
+__all__ = [
+    "Action",
+    "Bury",
+    "Close",
+    "CountNacks",
+    "Deliver",
+    "Fetch",
+    "Mail",
+    "Note",
+    "Pin",
+    "Ping",
+    "Receipt",
+    "Remove",
+    "RemoveIds",
+    "Send",
+    "SessionId",
+    "Settle",
+    "Store",
+    "Ticket",
+]
+
+SessionId = NewType("SessionId", str)
+"""One live connection; a UUID version 4, as the reference has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """
+    One envelope on its way to one recipient.
+
+    Attributes:
+        recipient: Whose it is.
+        sender: Who signed it.
+        envelope_id: Its id; ``""`` for an opaque envelope, which has none that counts.
+        text: The envelope as JSON text.
+        name: The sender's display name when it was sent; claimed, not proven.
+        position: Its place among all that its recipient gets: the order in which it was
+            taken; 0 where none was given.
+        confirm: Whether the recipient shall send a signed acknowledgement.
+        stored_ms: When it was put into the mailbox, in milliseconds since the Unix
+            epoch; 0 outside of one.
+    """
+
+    recipient: str
+    sender: PeerId
+    envelope_id: str
+    text: str
+    name: str | None = None
+    position: int = 0
+    confirm: bool = False
+    stored_ms: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the text in UTF-8, which is what bounds on mail count."""
+        return len(self.text.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One envelope for one recipient, as a session submitted it: where the answer goes."""
+
+    session: SessionId
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """
+    What became of one envelope for one recipient, as its sender is told.
+
+    ``is_of_repeat`` says that it was sent again while that was open; in the reference
+    dialect, which has no receipts, that is a duplicate.
+    """
+
+    envelope_id: str
+    to: str
+    status: ReceiptStatus
+    count: int | None = None
+    is_of_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write this frame to each of these connections."""
+
+    to: tuple[SessionId, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Write mail to connections that cannot ack; report whether any of them took it."""
+
+    to: tuple[SessionId, ...]
+    text: str
+    mail: Mail
+    ticket: Ticket | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Tell the session that submitted something what became of it."""
+
+    ticket: Ticket
+    outcome: Receipt | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Send a WebSocket ping whose pong confirms what was sent before it."""
+
+    session: SessionId
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close this connection."""
+
+    session: SessionId
+    code: CloseCode
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """
+    Commit that *peer* has proven itself, then report how many messages wait for it.
+
+    ``is_new`` is False where that is known: then nothing needs to be written.
+    """
+
+    session: SessionId
+    peer: PeerId
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """
+    Commit this mail to its recipient's mailbox, then report back.
+
+    Attributes:
+        mail: What to keep.
+        is_owed: Whether it was taken already, so that no bound may refuse it.
+        follows: Position of the message that must have been stored before, or this
+            one would overtake it; 0 for none.
+    """
+
+    mail: Mail
+    is_owed: bool = False
+    follows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Read mail of *peer* behind *after*, in order, and report it for *session*."""
+
+    session: SessionId
+    peer: PeerId
+    after: int
+    max_messages: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take these messages out of a mailbox, by position."""
+
+    peer: PeerId
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveIds:
+    """Take these messages out of a mailbox, by envelope id: their recipient has them."""
+
+    peer: PeerId
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CountNacks:
+    """Count one more nack for each of these messages; report which have too many."""
+
+    peer: PeerId
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Set these messages aside as dead letters."""
+
+    peer: PeerId
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something happened that an operator may want to know; ids only, never payloads."""
+
+    event: str
+    fields: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+Action = (
+    Send
+    | Deliver
+    | Settle
+    | Ping
+    | Close
+    | Pin
+    | Store
+    | Fetch
+    | Remove
+    | RemoveIds
+    | CountNacks
+    | Bury
+    | Note
+)

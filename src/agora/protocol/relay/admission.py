@@ -1,0 +1,196 @@
+"""
+Who gets in: repeats, and which envelopes a relay takes at all.
+
+Checks go from cheap to dear, so that nonsense costs its sender more than it
+costs the relay. Whatever is refused is a :class:`Refusal`, which becomes the
+``error`` frame that answers it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from agora.canonical import json_text
+from agora.codes import ErrorCode
+from agora.ecmascript import is_number
+from agora.envelope import Envelope, Sealed, open_envelope, open_legacy_envelope
+from agora.errors import EnvelopeError
+from agora.keys import PeerId
+from agora.protocol.relay.policies import EnvelopePolicy
+from agora.protocol.relay.refusal import Refusal
+
+__all__ = ["Parcel", "ReplayWindow", "admit", "check_freshness"]
+
+
+# Repeats
+
+
+class ReplayWindow:
+    """
+    The envelopes taken lately, by (sender, recipient, id).
+
+    One envelope to two recipients is two deliveries, and an id used by one
+    sender never blocks another's. Only what was fully checked and taken is
+    remembered, so a refused envelope can be sent again.
+    """
+
+    def __init__(self, *, max_ids: int, max_age: float) -> None:
+        self._max_ids = max_ids
+        self._max_age = max_age
+        self._taken_at: OrderedDict[bytes, float] = OrderedDict()
+
+    def has(self, key: tuple[str, str, str], now: float) -> bool:
+        """Tell whether *key* was taken within the window."""
+        taken_at = self._taken_at.get(_fingerprint(key))
+        return taken_at is not None and now - taken_at <= self._max_age
+
+    def add(self, key: tuple[str, str, str], now: float) -> None:
+        """Remember *key*; at the bound the oldest is forgotten."""
+        fingerprint = _fingerprint(key)
+        self._taken_at[fingerprint] = now
+        self._taken_at.move_to_end(fingerprint)
+        while len(self._taken_at) > self._max_ids:
+            self._taken_at.popitem(last=False)
+
+    def discard(self, key: tuple[str, str, str]) -> None:
+        """Forget *key*: it was not taken after all."""
+        self._taken_at.pop(_fingerprint(key), None)
+
+    def forget_old(self, now: float) -> None:
+        """Drop what is older than the window."""
+        while self._taken_at:
+            oldest, taken_at = next(iter(self._taken_at.items()))
+            if now - taken_at <= self._max_age:
+                return
+            del self._taken_at[oldest]
+
+    def __len__(self) -> int:
+        return len(self._taken_at)
+
+
+def _fingerprint(key: tuple[str, str, str]) -> bytes:
+    """Make 16 bytes of some 240: who could find two keys with one fingerprint would gain little."""
+    return blake2b("\0".join(key).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+# Envelopes
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """
+    An envelope that was admitted, ready to route. Only :func:`admit` makes one.
+
+    Attributes:
+        sender: The key that the connection registered.
+        envelope_id: The verified id; ``""`` for an opaque envelope.
+        text: The envelope as JSON text, stripped of members that are not signed.
+        envelope: The verified envelope; None for legacy and opaque ones.
+    """
+
+    sender: PeerId
+    envelope_id: str
+    text: str
+    envelope: Envelope | None = None
+
+
+def admit(
+    sealed: Sealed, *, sender: PeerId, recipients: tuple[str, ...], policy: EnvelopePolicy
+) -> Parcel:
+    """
+    Check an envelope and return it as a parcel.
+
+    Args:
+        sealed: What the frame held.
+        sender: The key that the connection registered.
+        recipients: Those that the frame names; a broadcast names none.
+        policy: Which envelopes are taken.
+
+    Raises:
+        Refusal: ``invalid_message``, ``sender_mismatch``, ``recipient_mismatch`` or
+            ``invalid_envelope``.
+    """
+    if policy is not EnvelopePolicy.STRICT and _is_legacy(sealed):
+        try:
+            return _admit_legacy(sealed, sender)
+        except Refusal:
+            if policy is EnvelopePolicy.LEGACY:
+                raise
+    try:
+        return _admit_strict(sealed, sender, recipients)
+    except Refusal:
+        if policy is EnvelopePolicy.OPEN:
+            return Parcel(sender, "", json_text(sealed.value))
+        raise
+
+
+def check_freshness(sealed: Sealed, *, now_ms: int, past: float, future: float) -> None:
+    """
+    Refuse an envelope that says it was signed too long ago, or too far ahead.
+
+    Args:
+        sealed: What the frame held; without a timestamp it passes, and fails later.
+        now_ms: The relay's clock, in milliseconds since the Unix epoch.
+        past: Seconds it may be old; 0 for any.
+        future: Seconds it may be ahead; 0 for any.
+
+    Raises:
+        Refusal: ``stale`` or ``from_the_future``, with the relay's ``now``.
+    """
+    timestamp = sealed.members.get("timestamp")
+    if not is_number(timestamp):
+        return
+    age = (now_ms - timestamp) / 1000
+    if past and age > past:
+        text = f"Envelope was signed {age:.0f} s ago, more than {past:.0f} s"
+        raise Refusal(ErrorCode.STALE, text, now_ms=now_ms)
+    if future and -age > future:
+        text = f"Envelope was signed {-age:.0f} s ahead of the relay, more than {future:.0f} s"
+        raise Refusal(ErrorCode.FROM_THE_FUTURE, text, now_ms=now_ms)
+
+
+def _admit_strict(sealed: Sealed, sender: PeerId, recipients: tuple[str, ...]) -> Parcel:
+    # Comparing two strings costs nothing beside a signature: look at the claims first.
+    _check_sender(sealed, sender)
+    if sealed.claimed_to and not set(recipients) <= set(sealed.claimed_to):
+        raise Refusal(
+            ErrorCode.RECIPIENT_MISMATCH,
+            "Envelope recipients do not include requested relay recipient",
+        )
+    # An array passes, as in the reference, and then fails as an envelope.
+    if not isinstance(sealed.value, dict | list):
+        kind = "message" if recipients else "broadcast"
+        text = f'Invalid {kind}: missing or invalid "envelope" field'
+        raise Refusal(ErrorCode.INVALID_MESSAGE, text)
+    try:
+        envelope = open_envelope(sealed)
+    except EnvelopeError as error:
+        raise _invalid(error) from error
+    return Parcel(sender, envelope.id, envelope.wire_text, envelope)
+
+
+def _is_legacy(sealed: Sealed) -> bool:
+    return "sender" in sealed.members and "from" not in sealed.members
+
+
+def _admit_legacy(sealed: Sealed, sender: PeerId) -> Parcel:
+    _check_sender(sealed, sender)
+    try:
+        envelope = open_legacy_envelope(sealed)
+    except EnvelopeError as error:
+        raise _invalid(error) from error
+    return Parcel(sender, envelope.id, envelope.wire_text)
+
+
+def _check_sender(sealed: Sealed, sender: PeerId) -> None:
+    if sealed.claimed_sender and sealed.claimed_sender != sender:
+        raise Refusal(
+            ErrorCode.SENDER_MISMATCH, "Envelope sender does not match registered public key"
+        )
+
+
+def _invalid(error: EnvelopeError) -> Refusal:
+    text = f"Invalid envelope: {error.reason}"
+    return Refusal(ErrorCode.INVALID_ENVELOPE, text, reason=error.reason)

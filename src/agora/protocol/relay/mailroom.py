@@ -1,0 +1,292 @@
+"""
+Where mail is sorted: to whoever can have it now, or to the mailbox of those who have one.
+
+Whoever can ack, or has a mailbox, is a Recipient while anything is under way to
+it. For all others the relay hands an envelope to their connections, and knows
+no more. What is given up bounces to its sender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from agora.codes import ErrorCode, ReceiptStatus
+from agora.frames import encode_delivery
+from agora.keys import KeyPair, PeerId
+from agora.limits import Limits
+from agora.protocol.relay.actions import (
+    Action,
+    Bury,
+    Deliver,
+    Mail,
+    Note,
+    Receipt,
+    Remove,
+    SessionId,
+    Settle,
+    Ticket,
+)
+from agora.protocol.relay.admission import ReplayWindow
+from agora.protocol.relay.notary import bounce
+from agora.protocol.relay.policies import MailboxPolicy
+from agora.protocol.relay.recipient import Recipient
+from agora.protocol.relay.refusal import Refusal, duplicate
+from agora.protocol.relay.registry import Member, Registry
+
+__all__ = ["Mailroom"]
+
+
+class Mailroom:
+    """
+    All mail that is under way through one node.
+
+    Args:
+        limits: What is admitted.
+        identity: The relay's own key, which signs bounces.
+        registry: The open sessions.
+        policy: Who has a mailbox.
+        storage_peers: Peers that have one without having proven themselves.
+        last_position: The highest position that any stored mail ever had.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        identity: KeyPair,
+        registry: Registry,
+        policy: MailboxPolicy,
+        storage_peers: tuple[PeerId, ...],
+        last_position: int,
+    ) -> None:
+        self._limits = limits
+        self._identity = identity
+        self._registry = registry
+        self._policy = policy
+        self._storage_peers = frozenset(storage_peers)
+        self._last_position = last_position
+        self._recipients: dict[PeerId, Recipient] = {}
+        self._taken = ReplayWindow(
+            max_ids=limits.dedup_max_envelope_ids, max_age=limits.dedup_max_age
+        )
+
+    # Sessions come and go
+
+    def join(self, member: Member, *, is_empty: bool) -> list[Action]:
+        """Have a session get its peer's mail; *is_empty* if none was in the mailbox just now."""
+        has_mailbox = self._has_mailbox(member.peer)
+        if not (member.is_proven or has_mailbox):
+            return []
+        recipient = self._recipient(member.peer)
+        recipient.has_mailbox = has_mailbox
+        return recipient.join(member.session, can_ack=member.is_proven, is_empty=is_empty)
+
+    def leave(self, member: Member) -> list[Action]:
+        """A session has ended: what it had not settled stays in the mailbox, or goes there."""
+        recipient = self._recipients.get(member.peer)
+        if recipient is None:
+            return []
+        actions = recipient.leave(member.session)
+        self._forget_idle(recipient)
+        return actions
+
+    # Mail comes
+
+    def send(
+        self, mail: Mail, ticket: Ticket | None, now: float, *, after: str | None = None
+    ) -> list[Action]:
+        """
+        Bring *mail* to its recipient, or to the mailbox of it.
+
+        Raises:
+            Refusal: ``unknown_recipient`` when it has none and is away; ``unavailable``.
+        """
+        peer = PeerId(mail.recipient)
+        sessions = self._registry.presence.sessions_of(peer)
+        if self._has_mailbox(peer) or peer in self._recipients:
+            recipient = self._recipient(peer)
+            actions = recipient.offer(self._positioned(mail), ticket, now, after=after)
+            self._forget_idle(recipient)
+            return actions
+        if not sessions:
+            raise Refusal(ErrorCode.UNKNOWN_RECIPIENT, f"Recipient not connected: {peer}")
+        return [Deliver(sessions, encode_delivery(mail.sender, mail.text, mail.name), mail, ticket)]
+
+    def _positioned(self, mail: Mail) -> Mail:
+        self._last_position += 1
+        return replace(mail, position=self._last_position)
+
+    def handed_over(self, action: Deliver, now: float, *, was_taken: bool) -> list[Action]:
+        """A delivery to sessions that cannot ack was written, or there was none to take it."""
+        mail, ticket = action.mail, action.ticket
+        if ticket is None:
+            return []
+        if was_taken:
+            self.remember((mail.sender, mail.recipient, mail.envelope_id), now)
+            return [Settle(ticket, Receipt(mail.envelope_id, mail.recipient, ReceiptStatus.SENT))]
+        text = f"Failed to relay message: no connection of {mail.recipient} could take it"
+        refusal = Refusal(ErrorCode.UNAVAILABLE, text)
+        return [Settle(ticket, refusal.about(mail.envelope_id or None, mail.recipient))]
+
+    # Repeats
+
+    def is_repeat(self, mail_key: tuple[str, str, str], now: float) -> bool:
+        """Tell whether (sender, recipient, id) was settled lately; no id is never a repeat."""
+        return mail_key[2] != "" and self._limits.dedup_enabled and self._taken.has(mail_key, now)
+
+    def remember(self, mail_key: tuple[str, str, str], now: float) -> None:
+        """Know (sender, recipient, id) as a repeat from now on."""
+        if mail_key[2] and self._limits.dedup_enabled:
+            self._taken.add(mail_key, now)
+
+    def check_follows(self, sender: str, to: str, after: str, now: float) -> None:
+        """
+        Refuse what would overtake the envelope *after*.
+
+        Raises:
+            Refusal: ``out_of_order`` when that was not taken, as far as is remembered.
+        """
+        recipient = self._recipients.get(PeerId(to))
+        if recipient is not None and recipient.has_taken(after):
+            return
+        if self._limits.dedup_enabled and not self._taken.has((sender, to, after), now):
+            text = f"Envelope {after} was not taken for this recipient: this one would overtake it"
+            raise Refusal(ErrorCode.OUT_OF_ORDER, text)
+
+    # Mailboxes
+
+    def _has_mailbox(self, peer: PeerId) -> bool:
+        if self._policy is MailboxPolicy.NONE:
+            return False
+        is_open = self._policy is MailboxPolicy.PROVEN
+        return peer in self._storage_peers or (is_open and peer in self._registry.pins)
+
+    def _recipient(self, peer: PeerId) -> Recipient:
+        found = self._recipients.get(peer)
+        if found is None:
+            found = self._recipients[peer] = Recipient(
+                peer, self._limits, self._taken, has_mailbox=self._has_mailbox(peer)
+            )
+        return found
+
+    def _forget_idle(self, recipient: Recipient) -> None:
+        if recipient.is_idle:
+            self._recipients.pop(recipient.peer, None)
+
+    def stored(self, mail: Mail, now: float) -> list[Action]:
+        """*mail* is committed."""
+        note = Note("stored", {"id": mail.envelope_id, "from": mail.sender, "to": mail.recipient})
+        recipient = self._recipients.get(PeerId(mail.recipient))
+        if recipient is None:
+            return [note]
+        actions = recipient.stored(mail, now)
+        self._forget_idle(recipient)
+        return [note, *actions]
+
+    def not_stored(self, mail: Mail, error: Exception, now: float) -> list[Action]:
+        """
+        *mail* could not be stored.
+
+        Only an error with a code of the table is told as it is; any other stays ours.
+        """
+        recipient = self._recipients.get(PeerId(mail.recipient))
+        if recipient is None:
+            return []
+        actions = recipient.not_stored(mail, _why_not_stored(mail, error), now)
+        self._forget_idle(recipient)
+        return actions
+
+    def fetched(self, session: SessionId, page: Sequence[Mail], *, is_last: bool) -> list[Action]:
+        """A page of a mailbox has come for *session*; ``is_last`` when nothing was behind it."""
+        recipient = self._recipient_of(session)
+        return recipient.fetched(session, page, is_last=is_last) if recipient else []
+
+    def ack(self, session: SessionId, ids: Iterable[str], now: float) -> list[Action]:
+        """The application has these messages, whichever of its sessions they went to."""
+        recipient = self._recipient(self._registry[session].peer)
+        actions = recipient.ack(session, ids, now)
+        self._forget_idle(recipient)
+        return actions
+
+    def nack(
+        self, session: SessionId, ids: Iterable[str], delay: float, now: float
+    ) -> list[Action]:
+        """The application wants these messages later."""
+        recipient = self._recipient_of(session)
+        return recipient.nack(session, ids, delay, now) if recipient else []
+
+    def confirmed(self, session: SessionId, pong_payload: bytes, now: float) -> list[Action]:
+        """A WebSocket pong has come, which settles what cannot be acked."""
+        recipient = self._recipient_of(session)
+        return recipient.confirmed(session, pong_payload, now) if recipient else []
+
+    def _recipient_of(self, session: SessionId) -> Recipient | None:
+        member = self._registry.get(session)
+        return self._recipients.get(member.peer) if member and member.receives else None
+
+    def expired(self, mail: Iterable[Mail], now: float, now_ms: int) -> list[Action]:
+        """This mail was kept for as long as it may be: its senders are told, and it goes."""
+        actions: list[Action] = []
+        for one in mail:
+            actions += self._give_up(one, ErrorCode.EXPIRED, now, now_ms)
+            actions.append(Remove(PeerId(one.recipient), (one.position,)))
+        return actions
+
+    def exhausted(self, mail: Iterable[Mail], now: float, now_ms: int) -> list[Action]:
+        """This mail was put off too often: its senders are told, and it is set aside."""
+        actions: list[Action] = []
+        for one in mail:
+            actions += self._give_up(one, ErrorCode.UNDELIVERABLE, now, now_ms)
+            actions.append(Bury(PeerId(one.recipient), (one.position,)))
+        return actions
+
+    def _give_up(self, mail: Mail, code: ErrorCode, now: float, now_ms: int) -> list[Action]:
+        """Bounce *mail*; the bounce is stored first, so that a crash repeats rather than loses."""
+        if recipient := self._recipients.get(PeerId(mail.recipient)):
+            recipient.gave_up(mail)
+        fields: dict[str, str | int | float]
+        fields = {"id": mail.envelope_id, "from": mail.sender, "to": mail.recipient}
+        note = Note("gave_up", {**fields, "code": str(code)})
+        if mail.sender == self._identity.peer_id or not mail.envelope_id:
+            return [note]  # a bounce never causes a bounce
+        told = bounce(self._identity, mail, code, now_ms=now_ms)
+        try:
+            return [note, *self.send(told, None, now)]
+        except Refusal:
+            return [note, Note("bounce_lost", fields)]
+
+    # Time
+
+    def pulse(self, now: float) -> list[Action]:
+        """Let a moment pass: unacked mail is stored, what was put off comes again."""
+        recipients = list(self._recipients.values())
+        return [action for recipient in recipients for action in recipient.pulse(now)]
+
+    def tick(self, now: float) -> None:
+        """Forget what no longer matters."""
+        self._taken.forget_old(now)
+
+    def put_away(self) -> list[Action]:
+        """Store what is live in memory alone: the node is about to stop."""
+        return [
+            action
+            for recipient in self._recipients.values()
+            for action in recipient.put_away("the relay is stopping")
+        ]
+
+
+def _why_not_stored(mail: Mail, error: Exception) -> Refusal:
+    code = getattr(error, "code", None)
+    if code == ErrorCode.DUPLICATE:
+        return duplicate(mail.envelope_id, mail.recipient)
+    if code == ErrorCode.MAILBOX_FULL:
+        text = f"Failed to relay message: {error}"
+        scope = getattr(error, "scope", None)
+        refusal = Refusal(ErrorCode.MAILBOX_FULL, text, scope=scope)
+    elif code == ErrorCode.OUT_OF_ORDER:
+        refusal = Refusal(ErrorCode.OUT_OF_ORDER, str(error))
+    else:
+        text = "Failed to relay message: the mailbox cannot be written now"
+        refusal = Refusal(ErrorCode.UNAVAILABLE, text)
+    return refusal.about(mail.envelope_id or None, mail.recipient)

@@ -1,0 +1,70 @@
+"""The keys that have proven themselves at a relay: nobody speaks for them without proof again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agora.codes import ErrorCode
+from agora.keys import PUBLIC_KEY_PREFIX, PeerId, is_peer_id
+from agora.limits import Limits
+from agora.protocol.rates import RateTable
+from agora.protocol.relay.refusal import Refusal
+
+__all__ = ["Pins"]
+
+_HOUR = 3_600.0
+
+
+class Pins:
+    """
+    The pinned keys, in memory; a mailbox store keeps them across restarts.
+
+    Args:
+        limits: How many there may be.
+        known: Those pinned before.
+    """
+
+    def __init__(self, limits: Limits, known: Iterable[PeerId] = ()) -> None:
+        self._limits = limits
+        self._keys = set(map(_raw, known))
+        self._new = RateTable(capacity=limits.max_pins_per_address, window=_HOUR)
+
+    def __contains__(self, peer: object) -> bool:
+        return is_peer_id(peer) and _raw(peer) in self._keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def check_room(self, address: str, now: float) -> None:
+        """
+        Refuse one pin more where there is no room for it.
+
+        Raises:
+            Refusal: ``at_capacity``, or ``rate_limited`` when *address* has brought too many.
+        """
+        if len(self._keys) >= self._limits.max_pins:
+            text = f"Relay is at capacity (max {self._limits.max_pins} proven keys)"
+            raise Refusal(ErrorCode.AT_CAPACITY, text)
+        if not self._limits.rate_limit_enabled:
+            return
+        wait = self._new.take(address, now=now)
+        if wait > 0:
+            text = f"Rate limit of {self._limits.max_pins_per_address} new keys in an hour reached"
+            raise Refusal(ErrorCode.RATE_LIMITED, text, retry_after=wait)
+
+    def add(self, peer: PeerId) -> None:
+        """Pin a key; it is committed already."""
+        self._keys.add(_raw(peer))
+
+    def replace(self, known: Iterable[PeerId]) -> None:
+        """Take over what the store holds now: somebody has changed it."""
+        self._keys = set(map(_raw, known))
+
+    def tick(self, now: float) -> None:
+        """Forget what no longer matters."""
+        self._new.forget_full(now)
+
+
+def _raw(peer: PeerId) -> bytes:
+    """Return the 32 bytes that tell one key from another: a third of its text."""
+    return bytes.fromhex(peer[len(PUBLIC_KEY_PREFIX) :])

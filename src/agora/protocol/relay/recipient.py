@@ -1,0 +1,445 @@
+"""
+Everything unsettled for one peer: who waits for word of it, and how it reaches the peer's sessions.
+
+::
+
+    offer ──► a session that is caught up: live, in memory     ack ──► "delivered"
+      │                          │ no ack in time, or its session ends
+      ▼                          ▼
+    the mailbox ── committed ──► "stored" ── pages ──► sessions ── ack ──► removed
+
+A live message is kept in memory until it is acked, or else stored; so the way
+through needs no disk, and responsibility passes on only when the next holder
+has it. Whatever a session was not sent at once it reads from the mailbox, which
+alone bounds what waits: a slow reader costs disk, not memory.
+
+Every message has a position, the order in which it was taken. A session gets
+the positions in order; what it has nacked comes again behind them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from agora.codes import ErrorCode, ReceiptStatus
+from agora.frames import encode_delivery
+from agora.keys import PeerId
+from agora.limits import Limits
+from agora.protocol.relay.actions import (
+    Action,
+    CountNacks,
+    Fetch,
+    Mail,
+    Ping,
+    Receipt,
+    Remove,
+    RemoveIds,
+    Send,
+    SessionId,
+    Settle,
+    Store,
+    Ticket,
+)
+from agora.protocol.relay.admission import ReplayWindow
+from agora.protocol.relay.feed import MailFeed
+from agora.protocol.relay.refusal import Refusal, duplicate
+
+__all__ = ["Recipient"]
+
+
+@dataclass(slots=True)
+class _Held:
+    """
+    A message in memory: live, or on its way to the mailbox.
+
+    Attributes:
+        mail: The message.
+        tickets: Who waits for word of it; more than one if it was sent again meanwhile.
+        is_live: Whether a session was sent it before it was stored.
+        is_storing: Whether it is on its way to the mailbox.
+        deadline: When a live one is stored unless it was acked.
+        nacks: How often it was nacked, where there is no mailbox to count that.
+        follows: Position of the message that it must not overtake; 0 for none.
+    """
+
+    mail: Mail
+    tickets: list[Ticket] = field(default_factory=list)
+    is_live: bool = False
+    is_storing: bool = False
+    deadline: float = math.inf
+    nacks: int = 0
+    follows: int = 0
+
+
+class Recipient:
+    """
+    What is under way to one peer.
+
+    Args:
+        peer: Whose mail it is.
+        limits: What is admitted.
+        taken: Where settled messages are remembered, so that repeats are known.
+        has_mailbox: Whether the peer has a mailbox.
+    """
+
+    def __init__(
+        self, peer: PeerId, limits: Limits, taken: ReplayWindow, *, has_mailbox: bool
+    ) -> None:
+        self.peer = peer
+        self.has_mailbox = has_mailbox
+        self._limits = limits
+        self._taken = taken
+        self._feeds: dict[SessionId, MailFeed] = {}
+        self._held: dict[int, _Held] = {}  # by position, which is in order
+        self._held_at: dict[str, int] = {}  # the same by envelope id
+        self._settled: set[str] = set()  # ids settled while a page of them may be on its way
+        self._next_due = math.inf
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing has to be remembered here."""
+        return not self._feeds and not self._held
+
+    # Sessions come and go
+
+    def join(self, session: SessionId, *, can_ack: bool, is_empty: bool) -> list[Action]:
+        """
+        Open a feed: first everything unsettled, then what comes.
+
+        Args:
+            session: Whose feed it is.
+            can_ack: Whether it speaks Agora/1.
+            is_empty: Whether the mailbox was seen empty after all stores before now but
+                those still held here: then there is nothing to read first.
+        """
+        feed = self._feeds[session] = MailFeed(
+            session,
+            can_ack=can_ack,
+            max_messages=self._limits.window_messages,
+            max_bytes=self._limits.window_bytes,
+        )
+        feed.is_caught_up = is_empty and not self._held
+        return self._read_on(feed)
+
+    def leave(self, session: SessionId) -> list[Action]:
+        """Close a feed; without any other, what was live is stored, or refused."""
+        if self._feeds.pop(session, None) is None or self._feeds:
+            return []
+        return self.put_away("its last session has ended")
+
+    def put_away(self, why: str) -> list[Action]:
+        """Store what is live, or refuse it where there is no mailbox: *why* goes to the sender."""
+        live = [held for held in self._held.values() if not held.is_storing]
+        if self.has_mailbox:
+            return [self._store(held) for held in live]
+        return [action for held in live for action in self._refuse_held(held, why)]
+
+    # Messages come
+
+    def offer(
+        self, mail: Mail, ticket: Ticket | None, now: float, *, after: str | None = None
+    ) -> list[Action]:
+        """
+        Take a message: to sessions at once if they can have it, else to the mailbox.
+
+        Args:
+            mail: The message, with its position.
+            ticket: Who waits for word of it; without, it always goes to the mailbox.
+            now: The time.
+            after: Id of the message that it must not overtake.
+
+        Raises:
+            Refusal: ``unavailable`` when no session has room and there is no mailbox.
+        """
+        if mail.envelope_id in self._held_at:
+            # Not known yet what becomes of the first copy: its answer is for both.
+            self._held[self._held_at[mail.envelope_id]].tickets += [ticket] if ticket else []
+            return []
+        if any(feed.has(mail.envelope_id) for feed in self._feeds.values()):
+            return [Settle(ticket, duplicate(mail.envelope_id, self.peer))] if ticket else []
+        # What has no id cannot be acked.
+        can_go_live = mail.envelope_id and ticket
+        takers = [feed for feed in self._feeds.values() if can_go_live and feed.takes_live]
+        if not takers and not self.has_mailbox:
+            raise _unavailable(mail, "it has too much unread already")
+        held = self._hold(mail, ticket)
+        held.follows = self._held_at.get(after, 0) if after else 0
+        for feed in self._feeds.values():
+            if feed.can_ack and feed not in takers:
+                feed.miss()
+        return self._go_live(held, takers, now) if takers else self._go_to_mailbox()
+
+    def _go_live(self, held: _Held, takers: list[MailFeed], now: float) -> list[Action]:
+        held.is_live = True
+        self._await_ack(held, now)
+        for feed in takers:
+            feed.send(held.mail)
+            feed.cursor = held.mail.position
+        return [Send(tuple(feed.session for feed in takers), _delivery_text(held.mail))]
+
+    def _go_to_mailbox(self) -> list[Action]:
+        # What was taken before it first: a crash must not leave the later one alone.
+        stores = self.put_away("it has too much unread already")
+        # Read behind the stores, in the order in which all are asked for.
+        return stores + [action for feed in self._feeds.values() for action in self._read_on(feed)]
+
+    def has_taken(self, envelope_id: str) -> bool:
+        """Tell whether a message is under way here."""
+        return envelope_id in self._held_at
+
+    def stored(self, mail: Mail, now: float) -> list[Action]:
+        """*mail* is committed: whoever waits for word of it gets that."""
+        held = self._let_go(mail.position)
+        # None: it was acked meanwhile, and told as delivered.
+        told = [] if held is None else self._answer_all(held, ReceiptStatus.STORED, now)
+        return told + [action for feed in self._feeds.values() for action in _bring(feed, mail)]
+
+    def not_stored(self, mail: Mail, refusal: Refusal, now: float) -> list[Action]:
+        """*mail* could not be stored: a session may still ack it, else its sender keeps it."""
+        held = self._held.get(mail.position)
+        if held is None:
+            return []
+        if self._is_with_a_session(mail.position):
+            held.is_storing = False
+            self._await_ack(held, now)
+            return []
+        self._let_go(mail.position)
+        if refusal.code is ErrorCode.DUPLICATE:  # it is there: what follows it may come
+            self._remember(mail.sender, mail.envelope_id, now)
+        return [Settle(ticket, refusal) for ticket in held.tickets]
+
+    # Mail goes out
+
+    def fetched(self, session: SessionId, page: Sequence[Mail], *, is_last: bool) -> list[Action]:
+        """A page of the mailbox has come for *session*; ``is_last``: nothing was behind it."""
+        feed = self._feeds.get(session)
+        if feed is None:
+            return []
+        has_news, feed.is_fetching, feed.has_news = feed.has_news, False, False
+        actions: list[Action] = []
+        unmarked = 0
+        for mail in self._next_for(feed, page, is_last=is_last):
+            if self._is_due(mail, feed):
+                if not feed.has_room:
+                    break
+                feed.send(mail)
+                actions.append(Send((session,), _delivery_text(mail, has_flags=feed.can_ack)))
+                unmarked += 0 if feed.can_ack and mail.envelope_id else mail.size
+            feed.cursor = max(feed.cursor, mail.position)
+            if unmarked >= _CONFIRM_EVERY:
+                actions.append(_marker(feed))
+                unmarked = 0
+        else:
+            feed.is_caught_up = is_last and not has_news
+        if unmarked:
+            actions.append(_marker(feed))
+        self._forget_settled()
+        return actions + self._read_on(feed)
+
+    def _next_for(self, feed: MailFeed, page: Sequence[Mail], *, is_last: bool) -> list[Mail]:
+        """Return a page with what is between it and only in memory, by position."""
+        end = math.inf if is_last else page[-1].position
+        found = {mail.position: mail for mail in page}
+        for position, held in self._held.items():
+            # Only what is live: the rest is being stored, may be known there, and will be read.
+            if held.is_live and feed.cursor < position <= end:
+                found.setdefault(position, held.mail)
+        return [found[position] for position in sorted(found)]
+
+    def _is_due(self, mail: Mail, feed: MailFeed) -> bool:
+        is_known = mail.position in feed or mail.position in feed.postponed
+        return not is_known and mail.envelope_id not in self._settled
+
+    def _read_on(self, feed: MailFeed) -> list[Action]:
+        if not feed.wants_page:
+            return []
+        if not self.has_mailbox:
+            return self.fetched(feed.session, (), is_last=True)
+        feed.is_fetching = True
+        return [Fetch(feed.session, self.peer, feed.cursor, feed.room_messages, feed.room_bytes)]
+
+    # Sessions settle
+
+    def ack(self, session: SessionId, ids: Iterable[str], now: float) -> list[Action]:
+        """The peer has these messages, whichever session of it they went to."""
+        feed = self._feeds.get(session)  # none where it only sends
+        actions: list[Action] = []
+        removed = []
+        for envelope_id in ids:
+            entry = feed.release(envelope_id) if feed else None
+            self._note_settled(envelope_id)
+            held = self._let_go(self._held_at.get(envelope_id, 0))
+            if held is not None:
+                actions += self._answer_all(held, ReceiptStatus.DELIVERED, now)
+            elif entry is not None:
+                self._remember(entry.sender, envelope_id, now)
+            if held is None or held.is_storing:
+                removed.append(envelope_id)
+        if removed and self.has_mailbox:
+            actions.append(RemoveIds(self.peer, tuple(removed)))
+        return actions + (self._read_on(feed) if feed else [])
+
+    def nack(
+        self, session: SessionId, ids: Iterable[str], delay: float, now: float
+    ) -> list[Action]:
+        """*session* wants these messages later; they are stored, and come to it again."""
+        feed = self._feeds.get(session)
+        if feed is None:
+            return []
+        actions: list[Action] = []
+        counted = []
+        for envelope_id in ids:
+            entry = feed.release(envelope_id)
+            if entry is None:
+                continue  # only what a session has can it put off
+            feed.postpone(entry, now + delay)
+            held = self._held.get(entry.position)
+            if self.has_mailbox:
+                counted.append(envelope_id)
+                actions += [self._store(held)] if held and not held.is_storing else []
+            elif held is not None:
+                actions += self._count_nack(held)
+        if counted:
+            actions.append(CountNacks(self.peer, tuple(counted)))
+        self._next_due = min(self._next_due, now + delay)
+        return actions + self.pulse(now) + self._read_on(feed)
+
+    def confirmed(self, session: SessionId, pong_payload: bytes, now: float) -> list[Action]:
+        """A pong has come: what could not be acked is settled by it."""
+        feed = self._feeds.get(session)
+        if feed is None:
+            return []
+        confirmed = feed.confirm(pong_payload)
+        for entry in confirmed:
+            self._note_settled(entry.envelope_id)
+            self._remember(entry.sender, entry.envelope_id, now)
+        positions = tuple(entry.position for entry in confirmed)
+        actions: list[Action] = [Remove(self.peer, positions)] if positions else []
+        return actions + self._read_on(feed)
+
+    def gave_up(self, mail: Mail) -> None:
+        """*mail* has expired or died: it does not come again."""
+        self._note_settled(mail.envelope_id)
+
+    # Time
+
+    def pulse(self, now: float) -> list[Action]:
+        """Let time pass: store what was not acked in time, send again what was put off."""
+        if now < self._next_due:
+            return []
+        late = [held for held in self._held.values() if held.deadline <= now]
+        actions = [self._store(held) for held in late]
+        for feed in self._feeds.values():
+            if feed.resume(now):
+                actions += self._read_on(feed)
+        deadlines = (held.deadline for held in self._held.values())
+        postponed = (until for feed in self._feeds.values() for until in feed.postponed.values())
+        self._next_due = min(itertools.chain(deadlines, postponed), default=math.inf)
+        return actions
+
+    # What is held in memory
+
+    def _hold(self, mail: Mail, ticket: Ticket | None) -> _Held:
+        held = self._held[mail.position] = _Held(mail, [ticket] if ticket else [])
+        if mail.envelope_id:
+            self._held_at[mail.envelope_id] = mail.position
+        return held
+
+    def _await_ack(self, held: _Held, now: float) -> None:
+        if self.has_mailbox:  # else nothing can be done but wait
+            held.deadline = now + self._limits.ack_timeout
+            self._next_due = min(self._next_due, held.deadline)
+
+    def _let_go(self, position: int) -> _Held | None:
+        held = self._held.pop(position, None)
+        if held is not None:
+            self._held_at.pop(held.mail.envelope_id, None)
+        return held
+
+    def _store(self, held: _Held) -> Action:
+        held.is_storing, held.deadline = True, math.inf
+        follows = held.follows if held.follows in self._held else 0
+        return Store(held.mail, is_owed=held.is_live, follows=follows)
+
+    def _count_nack(self, held: _Held) -> list[Action]:
+        held.nacks += 1
+        if held.nacks < self._limits.max_nacks:
+            return []
+        self.gave_up(held.mail)
+        return self._refuse_held(held, f"it was put off {held.nacks} times")
+
+    def _refuse_held(self, held: _Held, why: str) -> list[Action]:
+        self._let_go(held.mail.position)
+        return [Settle(ticket, _unavailable(held.mail, why)) for ticket in held.tickets]
+
+    def _is_with_a_session(self, position: int) -> bool:
+        return any(position in feed or position in feed.postponed for feed in self._feeds.values())
+
+    # Words
+
+    def _answer_all(self, held: _Held, status: ReceiptStatus, now: float) -> list[Action]:
+        self._remember(held.mail.sender, held.mail.envelope_id, now)
+        receipt = Receipt(held.mail.envelope_id, self.peer, status)
+        of_repeat = replace(receipt, is_of_repeat=True)
+        outcomes = itertools.chain([receipt], itertools.repeat(of_repeat))
+        return [Settle(*answer) for answer in zip(held.tickets, outcomes, strict=False)]
+
+    def _remember(self, sender: str, envelope_id: str, now: float) -> None:
+        if envelope_id and self._limits.dedup_enabled:
+            self._taken.add((sender, self.peer, envelope_id), now)
+
+    def _note_settled(self, envelope_id: str) -> None:
+        for feed in self._feeds.values():
+            feed.drop(envelope_id)
+        if envelope_id and any(feed.is_fetching for feed in self._feeds.values()):
+            self._settled.add(envelope_id)
+
+    def _forget_settled(self) -> None:
+        if not any(feed.is_fetching for feed in self._feeds.values()):
+            self._settled.clear()
+
+
+_CONFIRM_EVERY = 8_192
+"""Bytes of mail behind which goes a ping: what breaks again and again gets on all the same."""
+
+
+def _bring(feed: MailFeed, mail: Mail) -> list[Action]:
+    """
+    Send *mail*, which is committed, to a session that cannot ack and has all before it.
+
+    Each such session gets it now: read from the mailbox, it might be there no more for
+    the second one when the first has confirmed it.
+    """
+    if feed.can_ack or not feed.is_caught_up:
+        return []  # it has been sent it, or will read it
+    if not feed.has_room:
+        feed.miss()
+        return []
+    feed.send(mail)
+    feed.cursor = mail.position
+    return [Send((feed.session,), _delivery_text(mail, has_flags=False)), _marker(feed)]
+
+
+def _marker(feed: MailFeed) -> Ping:
+    return Ping(feed.session, b"%d" % feed.cursor)
+
+
+def _unavailable(mail: Mail, why: str) -> Refusal:
+    return Refusal(
+        ErrorCode.UNAVAILABLE,
+        f"Failed to relay message: {why}",
+        envelope_id=mail.envelope_id or None,
+        to=mail.recipient,
+    )
+
+
+def _delivery_text(mail: Mail, *, has_flags: bool = True) -> str:
+    """Return the frame that brings *mail*; the flags are for sessions of Agora/1."""
+    if not has_flags:
+        return encode_delivery(mail.sender, mail.text, mail.name)
+    return encode_delivery(
+        mail.sender, mail.text, mail.name, is_stored=mail.stored_ms > 0, confirm=mail.confirm
+    )

@@ -1,0 +1,374 @@
+"""
+A mailbox against a naive model of lists, in orders that nobody would think of.
+
+::
+
+    TestMyMailbox = mailbox_machine(MyMailbox).TestCase
+
+Hypothesis makes up sequences of calls; after each, all that can be read must be
+what the model says. Whatever is kept over a restart is closed and opened too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from agora.keys import PeerId
+from agora.mailbox import (
+    AlreadyStoredError,
+    DeadLetter,
+    Mailbox,
+    MailboxBounds,
+    MailboxFullError,
+    MailboxSummary,
+    OutOfOrderError,
+)
+from agora.protocol.relay.actions import Mail
+
+__all__ = ["mailbox_machine"]
+
+_RECIPIENTS = ("carol", "dave", "eve")
+_SENDERS = (PeerId("alice"), PeerId("bob"), PeerId("carol"))
+_BOUNDS = MailboxBounds(max_messages=5, max_bytes=60, sender_share=0.6, store_bytes=100)
+
+_recipients = st.sampled_from(_RECIPIENTS)
+_senders = st.sampled_from(_SENDERS)
+_ids = st.sampled_from(["", "1", "2", "3", "4"])
+_some_ids = st.lists(_ids, max_size=3)
+_texts = st.sampled_from(["", "é", "x" * 10, "x" * 25, "x" * 61])
+_moments = st.integers(0, 9)
+_places = st.lists(st.integers(0, 40), max_size=3)
+
+
+@dataclass
+class _Waiting:
+    mail: Mail
+    nacks: int = 0
+
+
+@dataclass
+class _Model:
+    """What is kept, in no order, found by looking at all of it."""
+
+    waiting: list[_Waiting] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    pins: set[PeerId] = field(default_factory=set)
+    last_position: int = 0
+
+    def of(self, recipient: str) -> list[Mail]:
+        found = [w.mail for w in self.waiting if w.mail.recipient == recipient]
+        return sorted(found, key=lambda mail: mail.position)
+
+    def refusal(self, mail: Mail, *, is_owed: bool, follows: int) -> str | None:
+        """Return why *mail* is refused: ``repeat``, ``order``, or the scope of the bound."""
+        if mail.envelope_id and any(
+            (other.sender, other.envelope_id) == (mail.sender, mail.envelope_id)
+            for other in self.of(mail.recipient)
+        ):
+            return "repeat"
+        mailbox = self.of(mail.recipient)
+        if follows and follows not in [other.position for other in mailbox]:
+            return "order"
+        return None if is_owed else self.full(mail)
+
+    def full(self, mail: Mail) -> str | None:
+        """Return the scope of the bound that *mail* would pass."""
+        mailbox = self.of(mail.recipient)
+        share = [other for other in mailbox if other.sender == mail.sender]
+        store = [w.mail for w in self.waiting]
+        mine = [other for other in store if other.sender == mail.sender]
+        bounds, part = _BOUNDS, _BOUNDS.sender_share
+        if len(mailbox) + 1 > bounds.max_messages or _bytes(mailbox) + mail.size > bounds.max_bytes:
+            return "mailbox"
+        if share and (
+            len(share) + 1 > bounds.max_messages * part
+            or _bytes(share) + mail.size > bounds.max_bytes * part
+        ):
+            return "sender"
+        free = bounds.store_bytes - _bytes(store) - mail.size
+        if free < 0:
+            return "store"
+        return "sender" if _bytes(mine) + mail.size > free else None
+
+    def take_out(self, recipient: str, positions: Iterable[int]) -> list[_Waiting]:
+        gone = [
+            w
+            for w in self.waiting
+            if w.mail.recipient == recipient and w.mail.position in list(positions)
+        ]
+        self.waiting = [w for w in self.waiting if w not in gone]
+        return gone
+
+    def summaries(self) -> list[MailboxSummary]:
+        found = []
+        for recipient in sorted(_RECIPIENTS):
+            mail = self.of(recipient)
+            dead = [d for d in self.dead if d.mail.recipient == recipient]
+            oldest = min((m.stored_ms for m in mail), default=0)
+            if mail or dead:
+                found.append(MailboxSummary(recipient, len(mail), _bytes(mail), oldest, len(dead)))
+        return found
+
+
+def _bytes(mail: Iterable[Mail]) -> int:
+    return sum(one.size for one in mail)
+
+
+def mailbox_machine(
+    new_mailbox: Callable[[MailboxBounds], Mailbox],
+    *,
+    reopen: Callable[[Mailbox, MailboxBounds], Mailbox] | None = None,
+) -> type[RuleBasedStateMachine]:
+    """
+    Return a state machine that holds mailboxes to the model.
+
+    Args:
+        new_mailbox: Makes an empty mailbox with these bounds, for each sequence anew.
+        reopen: Closes a mailbox and opens what it kept; None where it keeps nothing.
+    """
+
+    class Machine(_MailboxMachine):
+        def make(self) -> Mailbox:
+            return new_mailbox(_BOUNDS)
+
+        @precondition(lambda self: reopen is not None)
+        @rule()
+        def reopen(self) -> None:
+            assert reopen is not None  # as the precondition says
+            self.mailbox = reopen(self.mailbox, _BOUNDS)
+            self.model = deepcopy(self.committed)
+
+    return Machine
+
+
+class _MailboxMachine(RuleBasedStateMachine):
+    """Everything but how a mailbox comes to be."""
+
+    mailbox: Mailbox
+
+    def make(self) -> Mailbox:
+        raise NotImplementedError
+
+    @initialize()
+    def begin(self) -> None:
+        self.mailbox = self.make()
+        self.model = _Model()
+        self.committed = _Model()
+        self.next_position = 1
+        self.free: list[int] = []
+
+    def teardown(self) -> None:
+        if hasattr(self, "mailbox"):
+            self.mailbox.close()
+
+    # Mail
+
+    @rule()
+    def a_position_is_left_out(self) -> None:
+        self.free.append(self.next_position)
+        self.next_position += 1
+
+    def position(self, is_late: bool) -> int:
+        """Return one that no mail had: of those left out, where one comes late."""
+        if is_late and self.free:
+            return self.free.pop()
+        self.next_position += 1
+        return self.next_position - 1
+
+    @rule(
+        recipient=_recipients,
+        sender=_senders,
+        envelope_id=_ids,
+        text=_texts,
+        name=st.sampled_from([None, "", "Alice 👋"]),
+        confirm=st.booleans(),
+        now_ms=_moments,
+        is_late=st.booleans(),
+        is_owed=st.sampled_from([False, False, True]),
+        follows=st.one_of(st.just(0), st.integers(-1, 40)),
+    )
+    def put(
+        self,
+        recipient: str,
+        sender: PeerId,
+        envelope_id: str,
+        text: str,
+        name: str | None,
+        confirm: bool,
+        now_ms: int,
+        is_late: bool,
+        is_owed: bool,
+        follows: int,
+    ) -> None:
+        position = self.position(is_late)
+        mail = Mail(recipient, sender, envelope_id, text, name, position, confirm)
+        refusal = self.model.refusal(mail, is_owed=is_owed, follows=follows)
+
+        assert self.outcome(mail, now_ms, is_owed, follows) == refusal
+
+        if refusal is None:
+            self.model.waiting.append(_Waiting(replace(mail, stored_ms=now_ms)))
+            self.model.last_position = max(self.model.last_position, position)
+
+    def outcome(self, mail: Mail, now_ms: int, is_owed: bool, follows: int) -> str | None:
+        """Put *mail*, and say how it was refused, as the model does."""
+        try:
+            self.mailbox.put(mail, now_ms=now_ms, is_owed=is_owed, follows=follows)
+        except AlreadyStoredError:
+            return "repeat"
+        except OutOfOrderError:
+            return "order"
+        except MailboxFullError as full:
+            return full.scope
+        return None
+
+    @rule(recipient=_recipients, positions=_places)
+    def remove(self, recipient: str, positions: list[int]) -> None:
+        self.mailbox.remove(recipient, positions)
+        self.model.take_out(recipient, positions)
+
+    @rule(recipient=_recipients, ids=_some_ids)
+    def remove_ids(self, recipient: str, ids: list[str]) -> None:
+        self.mailbox.remove_ids(recipient, ids)
+        named = [m.position for m in self.model.of(recipient) if m.envelope_id in ids]
+        self.model.take_out(
+            recipient,
+            [m.position for m in self.model.of(recipient) if m.position in named and m.envelope_id],
+        )
+
+    @rule(
+        recipient=_recipients,
+        after=st.integers(0, 30),
+        max_messages=st.integers(1, 4),
+        max_bytes=st.integers(0, 70),
+    )
+    def page(self, recipient: str, after: int, max_messages: int, max_bytes: int) -> None:
+        behind = [mail for mail in self.model.of(recipient) if mail.position > after]
+        fitting = behind[:max_messages]
+        while len(fitting) > 1 and _bytes(fitting) > max_bytes:
+            fitting.pop()
+
+        page = self.mailbox.page(
+            recipient, after=after, max_messages=max_messages, max_bytes=max_bytes
+        )
+
+        assert (list(page.mail), page.is_last) == (fitting, fitting == behind)
+
+    # What is given up
+
+    @rule(recipient=_recipients, ids=_some_ids, max_nacks=st.integers(1, 3))
+    def nack(self, recipient: str, ids: list[str], max_nacks: int) -> None:
+        expected = []
+        for waiting in self.model.waiting:
+            mail = waiting.mail
+            if mail.recipient == recipient and mail.envelope_id and mail.envelope_id in ids:
+                waiting.nacks += 1
+                if waiting.nacks >= max_nacks:
+                    expected.append(mail)
+
+        given_up = self.mailbox.nack(recipient, ids, max_nacks=max_nacks)
+
+        assert list(given_up) == sorted(expected, key=lambda mail: mail.position)
+
+    @rule(recipient=_recipients, positions=_places, now_ms=_moments)
+    def bury(self, recipient: str, positions: list[int], now_ms: int) -> None:
+        self.mailbox.bury(recipient, positions, now_ms=now_ms)
+        self.model.dead += [
+            DeadLetter(gone.mail, gone.nacks, now_ms)
+            for gone in self.model.take_out(recipient, positions)
+        ]
+
+    @rule(before_ms=_moments, max_messages=st.integers(1, 10))
+    def expire(self, before_ms: int, max_messages: int) -> None:
+        old = [w.mail for w in self.model.waiting if w.mail.stored_ms < before_ms]
+        old.sort(key=lambda mail: (mail.stored_ms, mail.position))
+
+        expired = self.mailbox.expired(before_ms=before_ms, max_messages=max_messages)
+
+        assert list(expired) == old[:max_messages]
+        for mail in expired:
+            self.remove(mail.recipient, [mail.position])
+
+    @rule(before_ms=_moments)
+    def forget_dead_letters(self, before_ms: int) -> None:
+        kept = [dead for dead in self.model.dead if dead.died_ms >= before_ms]
+
+        forgotten = self.mailbox.forget_dead_letters(before_ms=before_ms)
+
+        assert forgotten == len(self.model.dead) - len(kept)
+        self.model.dead = kept
+
+    # Pins, and the operator
+
+    @rule(peer=_senders, now_ms=_moments)
+    def pin(self, peer: PeerId, now_ms: int) -> None:
+        self.mailbox.pin(peer, now_ms=now_ms)
+        self.model.pins.add(peer)
+
+    @rule(peer=_senders)
+    def unpin(self, peer: PeerId) -> None:
+        assert self.mailbox.unpin(peer) == (peer in self.model.pins)
+        self.model.pins.discard(peer)
+
+    @rule(recipient=_recipients, dead_letters_only=st.booleans())
+    def purge(self, recipient: str, dead_letters_only: bool) -> None:
+        mail = [] if dead_letters_only else [m.position for m in self.model.of(recipient)]
+        kept = [dead for dead in self.model.dead if dead.mail.recipient != recipient]
+
+        purged = self.mailbox.purge(recipient, dead_letters_only=dead_letters_only)
+
+        assert purged == len(mail) + len(self.model.dead) - len(kept)
+        self.model.dead = kept
+        self.model.take_out(recipient, mail)
+
+    # Safety
+
+    @rule()
+    def commit(self) -> None:
+        self.mailbox.commit()
+        self.committed = deepcopy(self.model)
+
+    @rule()
+    def rollback(self) -> None:
+        self.mailbox.rollback()
+        self.model = deepcopy(self.committed)
+
+    # What must hold
+
+    @invariant()
+    def everyone_finds_their_mail(self) -> None:
+        for recipient in _RECIPIENTS:
+            page = self.mailbox.page(recipient, after=0, max_messages=10**6, max_bytes=10**6)
+            expected = self.model.of(recipient)
+            assert list(page.mail) == expected
+            assert self.mailbox.count(recipient) == (len(expected), _bytes(expected))
+
+    @invariant()
+    def the_operator_sees_what_is_there(self) -> None:
+        dead = sorted(self.model.dead, key=lambda d: (d.died_ms, d.mail.position))
+        assert list(self.mailbox.dead_letters()) == dead
+        for recipient in _RECIPIENTS:
+            assert list(self.mailbox.dead_letters(recipient)) == [
+                letter for letter in dead if letter.mail.recipient == recipient
+            ]
+        assert list(self.mailbox.summaries()) == self.model.summaries()
+        assert list(self.mailbox.pins()) == sorted(self.model.pins)
+
+    @invariant()
+    def the_last_position_is_known(self) -> None:
+        assert self.mailbox.last_position() == self.model.last_position
+
+    @invariant()
+    def nobody_else_has_changed_anything(self) -> None:
+        assert not self.mailbox.has_changed()

@@ -1,0 +1,45 @@
+"""
+A relay whose disk fails now and then, as disks do: ``python -m tests.faults.failing_relay SEED …``.
+
+It is ``agora relay`` with the flags that follow, but for the commits of its
+mailbox: some fail with nothing written, and some are the last thing that the
+process does, so that nobody is told of what is there.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import sys
+
+from agora.cli import main
+from agora.mailbox import SqliteMailbox
+
+__all__: list[str] = []
+
+_FAILING = 0.1
+"""How many of all commits fail."""
+
+_DEADLY = 0.01
+"""How many are followed by the end."""
+
+
+def _let_commits_fail(chance: random.Random) -> None:
+    commit = SqliteMailbox.commit
+
+    def failing_commit(self: SqliteMailbox) -> None:
+        fate = chance.random()
+        if fate < _FAILING:
+            raise sqlite3.OperationalError("disk I/O error")
+        commit(self)
+        if fate > 1 - _DEADLY:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    SqliteMailbox.commit = failing_commit  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    _let_commits_fail(random.Random(int(sys.argv.pop(1))))
+    main()
