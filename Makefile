@@ -13,8 +13,8 @@ help:             ## this list
 demo: $(STAMP)    ## watch agents talk through a relay; ends by itself
 	@$(BIN)/python -m demo
 
-test: $(STAMP)    ## run every test
-	$(BIN)/python -m pytest
+test: $(STAMP)    ## run every test, on every core
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-long: $(STAMP)  ## the long forms too: more examples, more frames, more kills
 	$(BIN)/python -m pytest -m "long or not long" --hypothesis-profile=long --timeout=1800

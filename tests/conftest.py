@@ -12,3 +12,8 @@ from hypothesis import settings
 settings.register_profile("ci", derandomize=True, deadline=None, stateful_step_count=30)
 settings.register_profile("long", max_examples=2_000, deadline=None, stateful_step_count=100)
 settings.load_profile("ci")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name tests of raw bytes by their number: frames are masked at random, names must not be."""
+    return argname if isinstance(val, bytes) else None

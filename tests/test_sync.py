@@ -30,7 +30,7 @@ from agora.testing import RelayInThread
 A = KeyPair.from_seed(bytes(range(32)))
 B = KeyPair.from_seed(bytes(range(32, 64)))
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 TAKEN = (Status.DELIVERED, Status.STORED)
 
 

@@ -24,7 +24,7 @@ from agora.references import Contact
 ALICE = KeyPair.from_seed(bytes(range(32)))
 BOB = KeyPair.from_seed(bytes(range(32, 64)))
 
-DEADLINE = 20.0
+DEADLINE = 30.0
 """Seconds after which a process that should have ended has not."""
 
 

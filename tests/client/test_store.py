@@ -27,7 +27,7 @@ from agora.keys import KeyPair
 ALICE = KeyPair.from_seed(bytes(range(32)))
 BOB = KeyPair.from_seed(bytes(range(32, 64)))
 CAROL = KeyPair.from_seed(bytes(range(64, 96)))
-DEADLINE = 10.0
+DEADLINE = 30.0
 DAY_MS = 86_400_000
 
 

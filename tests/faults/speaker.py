@@ -43,7 +43,7 @@ __all__ = [
     "speaker",
 ]
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 """Seconds after which what a test waits for will not come."""
 
 TAKEN = {"delivered", "stored"}

@@ -26,7 +26,7 @@ from agora.protocol.client.session import PeerState
 from agora.protocol.rates import TokenBucket
 from agora.testing.clock import ManualClock
 from agora.testing.conversation import Agent, Conversation, keys_of
-from tests.protocol.dialects import Agora1Relay, CurrentRelay, OlderRelay
+from tests.protocol.client.dialects import Agora1Relay, CurrentRelay, OlderRelay
 
 FRIENDS = ("bob", "carol")
 TAKEN = (Status.SENT, Status.STORED, Status.DELIVERED, Status.DUPLICATE)

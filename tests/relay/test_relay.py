@@ -12,6 +12,7 @@ from agora.envelope import open_envelope, seal, seal_legacy
 from agora.keys import KeyPair
 from agora.relay import Relay
 from agora.sealing import now_ms
+from agora.testing.conversation import keys_of
 from tests.support import RawPeer, letter, next_frame, raw_peer, socket_to
 
 PING, PONG = {"type": "ping"}, {"type": "pong"}
@@ -268,7 +269,7 @@ async def test_nothing_but_ping_goes_before_registration(relay: Relay, frame: An
         }
 
 
-@pytest.mark.parametrize("key", [None, "", 7, "me", "00" * 44, KeyPair.generate().peer_id.upper()])
+@pytest.mark.parametrize("key", [None, "", 7, "me", "00" * 44, keys_of("alice").peer_id.upper()])
 async def test_only_a_peer_id_registers(relay: Relay, key: Any) -> None:
     async with socket_to(relay.url) as socket:
         await socket.send(json.dumps({"type": "register", "publicKey": key}))

@@ -16,7 +16,7 @@ from agora.protocol.relay.actions import Mail
 from agora.relay.writer import Job, MailboxWriter, commit_together
 from agora.testing.conversation import keys_of
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 class WatchedMailbox(MemoryMailbox):
