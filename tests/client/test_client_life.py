@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from agora.client import ClientEvent, ConnectionState, StateChanged, Status, Timing
+from agora.client import Client, ClientEvent, ConnectionState, StateChanged, Status, Timing
 from agora.errors import (
     AgoraError,
     ClosedError,
@@ -477,3 +477,8 @@ async def test_a_relay_that_talks_but_never_answers_is_left() -> None:
 
         assert len(me.outbox) == 1
         await me.close()
+
+
+def test_a_path_in_place_of_an_identity_is_said_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="Identity.load_or_create"):
+        Client("ws://localhost:9470", "agent.json")  # type: ignore[arg-type]

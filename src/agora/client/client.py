@@ -140,6 +140,11 @@ class Client:
         proxy: str | Literal[True] | None = True,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        if not isinstance(identity, KeyPair):  # a path is an easy slip
+            kind = type(identity).__name__
+            raise ConfigurationError(
+                f"identity is a {kind}: give a key pair, such as Identity.load_or_create(path)"
+            )
         self.url = url
         self.identity = identity
         self.name = name
