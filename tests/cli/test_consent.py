@@ -51,6 +51,13 @@ def test_who_is_ignored_is_listed_for_people_and_programs(shell: Shell) -> None:
     assert {"publicKey": BOB.peer_id, "name": "bob"} in listed
 
 
+def test_who_ignores_nobody_is_told_so(shell: Shell) -> None:
+    for_people, for_programs = shell.run("ignored"), shell.run("ignored", "--json")
+
+    assert (for_people.out, for_people.err) == ("", "you ignore nobody\n")
+    assert (for_programs.out, for_programs.err) == ("", "")
+
+
 @pytest.mark.parametrize("reference", [STRANGER, f"@{STRANGER[-8:]}"])
 def test_a_peer_is_heard_again_by_any_reference(shell: Shell, reference: str) -> None:
     shell.run("ignore", STRANGER, OTHER)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,6 +65,32 @@ def test_what_could_not_go_goes_out_with_the_next_send_and_before_it(
     assert (sent.code, sent.out) == (0, f"stored for {BOB_SHOWN}\n")
     assert sent.err == f"from the outbox: stored for {BOB_SHOWN}\n"
     assert texts_for_bob(relay.url, 2) == ["first", "second"]
+
+
+def test_what_is_for_a_full_id_is_kept_as_well(shell: Shell, relay: RelayInThread) -> None:
+    stranger = KeyPair.generate()
+    relay.stop()
+    failed = shell.run("send", "--relay", relay.url, stranger.peer_id, "later", "--json")
+    relay.start()
+
+    assert (failed.code, failed.objects[0]["status"]) == (6, "queued")
+    with sync.Client(relay.url, stranger) as late:
+        shell.run("send", "--relay", relay.url, "bob", "now")
+        assert next(late).text == "later"
+
+
+def test_who_is_meant_by_a_short_reference_only_a_relay_may_know_and_it_is_not_kept(
+    shell: Shell, relay: RelayInThread
+) -> None:
+    relay.stop()
+    failed = shell.run("send", "--relay", relay.url, "@abababab", "never")
+    for_programs = shell.run("send", "--relay", relay.url, "@abababab", "never", "--json")
+
+    why = "only a relay can tell who @abababab is: with a full id it would be kept"
+    assert (failed.code, failed.out) == (6, "")
+    assert failed.err.startswith(f"not kept: {why}\n")
+    said = {"status": "not_kept", "type": "publish", "message": why}
+    assert for_programs.objects[0] == said
 
 
 def test_what_waits_goes_out_once(shell: Shell, relay: RelayInThread) -> None:
@@ -151,8 +179,18 @@ def test_what_an_outbox_in_use_cannot_keep_is_said_not_to_be_kept(
         failed = shell.run("send", "--relay", relay.url, "bob", "hello")
 
     assert (failed.code, failed.out) == (6, "")
-    assert failed.err.startswith("it is not kept either: ")
-    assert "is in use by another process" in failed.err
+    assert failed.err.startswith(f"not kept: {default_store_path(shell.config)} is in use by")
+
+
+def test_programs_are_told_that_it_is_not_kept(shell: Shell, relay: RelayInThread) -> None:
+    relay.stop()
+    with outbox_in_use(shell):
+        failed = shell.run("send", "--relay", relay.url, "bob", "hello", "--json")
+
+    said = failed.objects[0]
+    assert (said["status"], said["to"]) == ("not_kept", BOB.peer_id)
+    assert "is in use by another process" in str(said["message"])
+    assert failed.last["code"] == "not_connected"
 
 
 def test_listening_waits_a_while_for_an_outbox_in_use(shell: Shell, relay: RelayInThread) -> None:
@@ -165,7 +203,7 @@ def test_listening_waits_a_while_for_an_outbox_in_use(shell: Shell, relay: Relay
         assert next_object(listening) == {"event": "connected"}
         busy = shell.run("send", "--relay", relay.url, KeyPair.generate().peer_id, "hello")
 
-    assert busy.err.startswith("it is not kept either")
+    assert busy.err.startswith("not kept: ")
 
 
 # Receipts and acknowledgements
@@ -210,6 +248,100 @@ def test_a_confirmation_that_does_not_come_in_time_has_an_exit_code(
 
     assert failed.objects[0]["status"] == "stored"
     assert (failed.code, failed.last["code"]) == (7, "no_answer")
+    assert failed.err == (
+        "agora: no acknowledgement came within 0.5 s; the message itself is stored, "
+        "and need not be sent again\n"
+    )
+
+
+def test_a_confirmation_is_waited_for_while_the_relay_is_away(
+    shell: Shell, relay: RelayInThread
+) -> None:
+    with shell.start("send", "--relay", relay.url, "bob", "hello", "--confirm") as sending:
+        assert sending.stdout is not None
+        stored = sending.stdout.readline()
+        relay.restart()
+        with sync.Client(relay.url, BOB) as bob:
+            next(bob).ack()
+            confirmed = sending.stdout.readline()
+
+    assert (stored, confirmed) == (f"stored for {BOB_SHOWN}\n", f"processed by {BOB_SHOWN}\n")
+
+
+def test_without_a_relay_nothing_is_waited_for(shell: Shell, relay: RelayInThread) -> None:
+    relay.stop()
+    commands = [["send", "--confirm"], ["request"]]
+
+    for command in commands:
+        failed = shell.run(*command, "--relay", relay.url, "bob", "hello", "--timeout", "20")
+        assert failed.code == 6
+
+
+def test_a_request_is_answered_also_when_the_relay_was_away_meanwhile(
+    shell: Shell, relay: RelayInThread
+) -> None:
+    with sync.Client(relay.url, BOB) as bob:
+        with shell.start("request", "--relay", relay.url, "bob", "how much?") as asking:
+            question = next(bob)
+            relay.restart()
+            question.reply({"text": "a lot"})
+            out, err = asking.communicate(timeout=DEADLINE)
+
+    assert (asking.returncode, out, err) == (0, "a lot\n", "")
+
+
+# A damaged outbox
+
+
+def keep_for_bob(shell: Shell, relay: RelayInThread) -> Path:
+    """Leave a message for bob in the outbox while there is no relay; return the outbox's file."""
+    relay.stop()
+    shell.run("send", "--relay", relay.url, "bob", "lost")
+    relay.start()
+    return default_store_path(shell.config)
+
+
+def test_people_are_told_that_the_outbox_was_damaged_and_what_is_lost_with_it(
+    shell: Shell, relay: RelayInThread
+) -> None:
+    file = keep_for_bob(shell, relay)
+    with closing(sqlite3.connect(file)) as store, store:
+        store.execute("DROP TABLE seen")
+
+    sent = shell.run("send", "--relay", relay.url, "bob", "hello")
+
+    [aside] = file.parent.glob(f"{file.name}.corrupt-*Z")
+    assert (sent.code, sent.out) == (0, f"stored for {BOB_SHOWN}\n")
+    assert sent.err == (
+        f"! {file} was damaged: it is now {aside}; 1 message in it is not sent, "
+        "and what was received before may come once more\n"
+    )
+
+
+def test_what_cannot_be_counted_in_a_damaged_outbox_is_told_without_a_number(
+    shell: Shell, relay: RelayInThread
+) -> None:
+    file = keep_for_bob(shell, relay)
+    file.write_bytes(b"this is no database, as long as it may be" * 100)
+
+    [told] = events(shell, "error", "--relay", relay.url, "--timeout", "1")
+
+    assert told["code"] == "store_damaged"
+    assert str(file) in told["message"]
+    assert "what waited in it is not sent" in told["message"]
+
+
+def test_a_message_that_is_damaged_in_the_outbox_is_told(
+    shell: Shell, relay: RelayInThread
+) -> None:
+    file = keep_for_bob(shell, relay)
+    with closing(sqlite3.connect(file)) as store, store:
+        store.execute("UPDATE outgoing SET envelope = x'00'")
+
+    sent = shell.run("send", "--relay", relay.url, "bob", "hello")
+
+    assert (sent.code, sent.out) == (0, f"stored for {BOB_SHOWN}\n")
+    assert sent.err == f"! 1 message in {file} was damaged: it is set aside there, and not sent\n"
 
 
 # Which relay it is
@@ -236,6 +368,24 @@ def test_a_relay_with_another_key_is_refused_until_the_old_one_is_forgotten(shel
     for ran in refused:
         assert f"run agora --profile bob known-relays forget {first.url}" in ran.err
     assert again.code == 0
+
+
+def test_who_listens_is_told_once_and_with_its_profile_that_the_relay_is_another(
+    shell: Shell,
+) -> None:
+    with relay_in_thread() as first:
+        shell.run("--as", "bob", "peers", "--relay", first.url)
+    with relay_in_thread(port=urlsplit(first.url).port):
+        for_people = shell.run("--as", "bob", "listen", "--relay", first.url)
+        for_programs = shell.run("--as", "bob", "listen", "--relay", first.url, "--json")
+
+    advice = f"run agora --profile bob known-relays forget {first.url}"
+    assert for_people.err.count("someone may stand between") == 1
+    assert for_people.err.count(advice) == 1
+    closed, failed = for_programs.objects
+    assert (closed["event"], failed["status"]) == ("closed", "failed")
+    assert advice in closed["message"]
+    assert advice in failed["message"]
 
 
 # What is taken
@@ -331,6 +481,52 @@ def test_people_are_not_told_of_those_whom_they_ignore(
 
     assert listened.out.endswith(f"{BOB_SHOWN}: hello\n")
     assert stranger.peer_id[-8:] not in listened.out + listened.err
+
+
+def test_whom_one_wrote_to_may_answer_whatever_the_policy_is(
+    proven_alice: Shell, relay: RelayInThread
+) -> None:
+    stranger = KeyPair.generate()
+    proven_alice.run("policy", "contacts")
+    with sync.Client(relay.url, stranger):
+        proven_alice.run("send", "--relay", relay.url, stranger.peer_id, "lunch?")
+    write_to_alice(relay, stranger, "at noon")
+
+    listened = proven_alice.run("listen", "--relay", relay.url, "--count", "1", "--json")
+
+    assert listened.last["payload"] == {"text": "at noon"}
+
+
+def test_whom_one_writes_to_while_one_listens_may_answer_at_once(
+    proven_alice: Shell, relay: RelayInThread
+) -> None:
+    stranger = KeyPair.generate()
+    proven_alice.run("policy", "contacts")
+    with (
+        proven_alice.start("listen", "--relay", relay.url, "--json", "--no-presence") as listening,
+        sync.Client(relay.url, stranger) as friend,
+    ):
+        connected = next_object(listening)
+        proven_alice.run("send", "--relay", relay.url, stranger.peer_id, "lunch?")
+        next(friend).reply({"text": "at noon"})
+        heard = next_object(listening)
+
+    assert (connected["event"], heard.get("payload")) == ("connected", {"text": "at noon"})
+
+
+def test_a_stranger_is_answered_by_the_reference_that_listen_has_shown(
+    proven_alice: Shell, relay: RelayInThread
+) -> None:
+    stranger = KeyPair.generate()
+    write_to_alice(relay, stranger, "is there still tea?")
+    proven_alice.run("listen", "--relay", relay.url, "--count", "1")
+
+    short = f"@{stranger.peer_id[-8:]}"
+    answered = proven_alice.run("send", "--relay", relay.url, short, "yes", "--json")
+    added = proven_alice.run("peers", "add", "mallory", short)
+
+    assert (answered.code, answered.object["to"]) == (0, stranger.peer_id)
+    assert (added.code, added.out) == (0, f"added mallory{short}\n")
 
 
 def test_a_stranger_is_asked_about_and_its_messages_wait(

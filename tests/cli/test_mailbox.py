@@ -120,6 +120,25 @@ def test_pins_are_counted_and_listed(empty_shell: Shell, folder: Path) -> None:
     assert empty_shell.run("mailbox", "pins", "--json").object == {"event": "total", "pins": 2}
 
 
+def test_where_nothing_died_people_are_told_so(empty_shell: Shell, folder: Path) -> None:
+    empty_shell.run("mailbox", "purge", BOB.peer_id, "--yes")
+
+    for_people = empty_shell.run("mailbox", "dead")
+    for_programs = empty_shell.run("mailbox", "dead", "--json")
+
+    assert (for_people.out, for_people.err) == ("", "no dead letters\n")
+    assert (for_programs.out, for_programs.err) == ("", "")
+
+
+def test_who_is_not_in_the_store_is_not_looked_for_among_contacts(
+    empty_shell: Shell, folder: Path
+) -> None:
+    failed = empty_shell.run("mailbox", "purge", "@12345678", "--json")
+
+    assert (failed.code, failed.object["code"]) == (4, "unknown_peer")
+    assert failed.err.endswith("agora mailbox list --long shows who there is\n")
+
+
 # Changing
 
 
@@ -128,7 +147,8 @@ def test_purging_asks_and_removes_nothing_unless_told_to(empty_shell: Shell, fol
     silence = empty_shell.run("mailbox", "purge", BOB.peer_id, given="")
 
     assert (asked.code, silence.code) == (1, 1)
-    assert f"Remove all mail and dead letters of {BOB.peer_id}?" in asked.err
+    assert f"Remove all mail and dead letters of {BOB.peer_id}? [y/N]" in asked.err
+    assert asked.err.endswith("\nagora: not confirmed: nothing is removed\n")
     assert empty_shell.run("mailbox", "list", "--json").objects[-1]["messages"] == 2
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -189,6 +189,25 @@ def test_everyone_who_is_online_hears_a_broadcast(shell: Shell, url: str) -> Non
     assert (heard.payload, heard.to) == ({"text": "hello"}, ("*",))
 
 
+@pytest.mark.parametrize(
+    ("listeners", "said"),
+    [
+        (0, "sent to nobody: no one else is online\n"),
+        (1, "sent to 1 session\n"),
+        (2, "sent to 2 sessions\n"),
+    ],
+)
+def test_a_broadcast_says_how_many_it_went_to(
+    shell: Shell, url: str, listeners: int, said: str
+) -> None:
+    with ExitStack() as stack:
+        for _ in range(listeners):
+            stack.enter_context(sync.Client(url, KeyPair.generate()))
+        sent = shell.run("send", "--relay", url, "*", "hello")
+
+    assert (sent.code, sent.out) == (0, said)
+
+
 def test_an_answer_names_what_it_answers(shell: Shell, url: str) -> None:
     shell.run(
         "send", "--relay", url, "bob", "yes", "--in-reply-to", "ab" * 32, "--type", "response"
@@ -289,6 +308,13 @@ def test_no_relay_fails_at_once(shell: Shell) -> None:
 
     assert (failed.code, failed.last["code"]) == (6, "not_connected")
     assert "agora relay starts one" in failed.err
+
+
+def test_a_relay_that_speaks_no_tls_is_guessed(shell: Shell, url: str) -> None:
+    failed = shell.run("send", "--relay", url.replace("ws:", "wss:"), "bob", "hello")
+
+    assert failed.code == 6
+    assert "it may not speak TLS: try ws://" in failed.err
 
 
 def test_a_message_too_large_is_refused_before_it_is_sent(shell: Shell, url: str) -> None:

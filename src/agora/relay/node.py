@@ -229,7 +229,7 @@ class Node:
             case Remove(peer, positions):
                 self._change(lambda mailbox: mailbox.remove(peer, positions))
             case RemoveIds(peer, ids):
-                self._change(lambda mailbox: mailbox.remove_ids(peer, ids))
+                self._remove_ids(peer, ids)
             case CountNacks():
                 self._count_nacks(action)
             case Bury(peer, positions):
@@ -278,8 +278,7 @@ class Node:
         now_ms = self._wall_ms()
 
         def pin(mailbox: Mailbox) -> int:
-            if action.is_new:
-                mailbox.pin(action.peer, now_ms=now_ms)
+            mailbox.pin(action.peer, now_ms=now_ms)
             messages, _ = mailbox.count(action.peer)
             return messages
 
@@ -288,6 +287,8 @@ class Node:
     def _pinned(self, action: Pin, result: int | Exception) -> None:
         pending = None if isinstance(result, Exception) else result
         self._log_failure(result)
+        # Whether its connection still is there or not: what is on disk counts.
+        self._router.pins.settle(action.peer, is_pinned=pending is not None)
         if seat := self._open.get(action.session):
             self._carry_out(seat.session.pinned(pending, now=self._clock()))
 
@@ -333,6 +334,15 @@ class Node:
             self._router.mailroom.fetched(action.session, result.mail, is_last=result.is_last)
         )
 
+    def _remove_ids(self, peer: PeerId, ids: tuple[str, ...]) -> None:
+        def removed(result: Exception | None) -> None:
+            self._log_failure(result)
+            has_worked = result is None
+            now = self._clock()
+            self._carry_out(self._router.mailroom.removed(peer, ids, now, has_worked=has_worked))
+
+        self._writer.submit(lambda mailbox: mailbox.remove_ids(peer, ids), removed)
+
     def _count_nacks(self, action: CountNacks) -> None:
         most = self._limits.max_nacks
         self._writer.submit(
@@ -360,7 +370,7 @@ class Node:
             return
         self._carry_out(self._router.mailroom.expired(result, self._clock(), self._wall_ms()))
         if len(result) == _EXPIRE_AT_ONCE:
-            self._expire_mail()  # behind the removal of these
+            self._expired_at -= _EXPIRE_EVERY  # the next ones at the next tick
 
     def _look_for_changes(self) -> None:
         """Take over what the operator has changed in the store, such as a pin."""

@@ -95,6 +95,11 @@ class Disk:
         self.is_held = False
         self.is_full = False
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._jobs)
+
     def submit(self, work: Work, done: Done) -> None:
         """Queue a job."""
         self._jobs.append((work, done))

@@ -758,3 +758,122 @@ def test_a_position_is_given_to_each_message_once() -> None:
 
     assert len(positions) == 2
     assert positions == sorted(set(positions))
+
+
+# What was found from outside
+
+
+def test_what_is_put_off_behind_a_live_message_is_stored_behind_it() -> None:
+    talk = Conversation()
+    alice, bob = talk.meet_proven("alice", "bob")
+    first, second = (alice.seals(bob.id, text) for text in "12")
+    alice.submits(first, bob)
+    alice.submits(second, bob, after=first.id)
+    bob.hears()
+
+    bob.nacks(second)
+
+    assert alice.hears() == ["stored to bob", "stored to bob"]
+    assert bob.hears() == ["alice: 2"]
+
+
+def test_a_bounce_finds_room_in_a_full_mailbox() -> None:
+    talk = Conversation(mailbox_max_messages=4, mailbox_sender_share=1.0, max_nacks=1)
+    alice, bob, carol = talk.meet_proven("alice", "bob", "carol")
+    envelope = alice.sends(bob, "poison")
+    alice.leaves()
+    for number in range(5):
+        carol.sends(alice, number)
+
+    bob.nacks(envelope)
+
+    payloads = [one.envelope.members["payload"] for one in deliveries(talk.prove("alice"))]
+    assert payloads == [0, 1, 2, 3, {"code": "undeliverable", "recipient": bob.id}]
+
+
+def test_what_bounces_is_set_aside_only_when_the_bounce_is_safe() -> None:
+    talk = Conversation(max_nacks=1)
+    alice, bob = talk.meet_proven("alice", "bob")
+    envelope = alice.sends(bob, "poison")
+    with talk.busy_disk():
+        bob.nacks(envelope)
+        talk.disk.work_once()  # it is stored, its nack is counted, and the bounce is on its way
+        with talk.failing_disk():
+            talk.disk.work_once()
+    assert (talk.mailbox.count(bob.id)[0], talk.mailbox.dead_letters()) == (1, ())
+
+    bob.leaves()
+    returned = talk.prove("bob")
+    returned.nacks(envelope)
+
+    assert len(deliveries(talk.prove("alice"))) == 1
+    assert len(talk.mailbox.dead_letters()) == 1
+
+
+def test_what_was_given_up_can_be_sent_again() -> None:
+    talk = Conversation(max_nacks=1)
+    alice, bob, other = talk.meet_proven("alice", "bob", "bob")
+    envelope = alice.sends(bob, "hi")
+    bob.nacks(envelope)
+    alice.hears()
+    bob.hears()
+
+    alice.submits(envelope, bob)
+    bob.acks(envelope)
+
+    assert bob.hears() == ["alice: hi"]
+    assert [line for line in alice.hears() if "to bob" in line] == ["delivered to bob"]
+    other.acks(envelope)
+
+
+def test_without_a_mailbox_what_was_given_up_can_be_sent_again() -> None:
+    talk = Conversation(mailboxes=MailboxPolicy.NONE, max_nacks=1)
+    alice, bob, _ = talk.meet_proven("alice", "bob", "bob")
+    envelope = alice.sends(bob, "hi")
+    bob.nacks(envelope)
+    assert alice.hears() == ["error unavailable"]
+
+    alice.submits(envelope, bob)
+    bob.acks(envelope)
+
+    assert alice.hears() == ["delivered to bob"]
+
+
+def test_an_ack_on_a_full_disk_counts_and_is_written_when_there_is_room() -> None:
+    talk = Conversation()
+    alice, bob = talk.meet_proven("alice", "bob")
+    bob.leaves()
+    sent = [alice.sends(bob, text) for text in "123"]
+    bob = talk.prove("bob")
+    bob.hears()
+    with talk.failing_disk():
+        bob.acks(*sent[1:])
+
+    bob.nacks(sent[0])
+
+    assert messages(bob.hears()) == ["alice: 1"]
+    talk.pass_time(2.0)
+    assert talk.mailbox.count(bob.id)[0] == 1
+
+
+def test_acks_of_what_nobody_has_cost_the_disk_nothing() -> None:
+    talk = Conversation()
+    alice, bob = talk.meet_proven("alice", "bob")
+    alice.sends(bob, "hi")
+    with talk.busy_disk():
+        for number in range(50):
+            bob.says(encode_ack(f"{number:032x}{other:032x}" for other in range(1_000)))
+
+        assert talk.disk.waiting == 0
+
+
+def test_acks_of_what_may_be_on_disk_are_one_job_at_a_time() -> None:
+    talk = Conversation(window_messages=1)
+    alice, bob = talk.meet_proven("alice", "bob")
+    for text in "123":
+        alice.sends(bob, text)
+    with talk.busy_disk():
+        for number in range(50):
+            bob.says(encode_ack(f"{number:032x}{other:032x}" for other in range(1_000)))
+
+        assert talk.disk.waiting <= 1

@@ -580,3 +580,50 @@ def test_a_challenge_has_the_members_of_the_contract_and_no_others() -> None:
         f'{{"type":"challenge","nonce":"{challenge.nonce}","relay":"{RELAY}",'
         f'"signature":"{challenge.signature}"}}'
     )
+
+
+# What was found from outside
+
+
+def test_who_proves_itself_again_after_an_unpin_is_pinned_again() -> None:
+    talk = Conversation()
+    alice = talk.prove("alice")
+    talk.mailbox.unpin(alice.id)
+    talk.mailbox.commit()
+
+    talk.prove("alice")
+
+    assert alice.id in talk.mailbox.pins()
+
+
+def test_a_pin_counts_also_if_its_connection_is_gone_when_it_is_written() -> None:
+    talk = Conversation()
+    alice = talk.connect("alice")
+    alice.proves(answer=False)
+    with talk.busy_disk():
+        alice.authenticates(alice.keys)
+        alice.leaves()
+
+    mallory = talk.join("alice")
+
+    assert mallory.hears() == ["error proof_required"]
+
+
+def test_bounds_hold_also_for_those_who_prove_themselves_at_the_same_time() -> None:
+    talk = Conversation(max_sessions=2, max_pins=3)
+    crowd = [talk.connect(name) for name in ("alice", "alice", "alice", "bob", "carol", "dave")]
+    for speaker in crowd:
+        speaker.proves(answer=False)
+    with talk.busy_disk():
+        for speaker in crowd:
+            speaker.authenticates(speaker.keys)
+    closed = [speaker.close_code is not None for speaker in crowd]
+
+    assert closed == [False, False, True, False, False, True]
+    assert len(talk.mailbox.pins()) == 3
+
+
+def test_nobody_is_the_relay_without_proof() -> None:
+    talk = Conversation()
+
+    assert talk.join("relay").hears() == ["error proof_required"]

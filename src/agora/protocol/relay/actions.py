@@ -144,12 +144,11 @@ class Pin:
     """
     Commit that *peer* has proven itself, then report how many messages wait for it.
 
-    ``is_new`` is False where that is known: then nothing needs to be written.
+    Also where that is known: an operator may have unpinned it a moment ago.
     """
 
     session: SessionId
     peer: PeerId
-    is_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +189,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class RemoveIds:
-    """Take these messages out of a mailbox, by envelope id: their recipient has them."""
+    """Take these messages out of a mailbox, by envelope id, and report whether that worked."""
 
     peer: PeerId
     ids: tuple[str, ...]

@@ -25,6 +25,7 @@ from agora.protocol.relay.actions import (
     Remove,
     SessionId,
     Settle,
+    Store,
     Ticket,
 )
 from agora.protocol.relay.admission import ReplayWindow
@@ -67,6 +68,8 @@ class Mailroom:
         self._storage_peers = frozenset(storage_peers)
         self._last_position = last_position
         self._recipients: dict[PeerId, Recipient] = {}
+        self._giving_up: set[int] = set()  # positions of what bounces, but is not safe to remove
+        self._bounces: dict[int, tuple[int, Action]] = {}  # by position: whose it is, and its end
         self._taken = ReplayWindow(
             max_ids=limits.dedup_max_envelope_ids, max_age=limits.dedup_max_age
         )
@@ -177,12 +180,11 @@ class Mailroom:
     def stored(self, mail: Mail, now: float) -> list[Action]:
         """*mail* is committed."""
         note = Note("stored", {"id": mail.envelope_id, "from": mail.sender, "to": mail.recipient})
-        recipient = self._recipients.get(PeerId(mail.recipient))
-        if recipient is None:
-            return [note]
-        actions = recipient.stored(mail, now)
-        self._forget_idle(recipient)
-        return [note, *actions]
+        actions = [note, *self._bounced(mail)]
+        if recipient := self._recipients.get(PeerId(mail.recipient)):
+            actions += recipient.stored(mail, now)
+            self._forget_idle(recipient)
+        return actions
 
     def not_stored(self, mail: Mail, error: Exception, now: float) -> list[Action]:
         """
@@ -190,10 +192,23 @@ class Mailroom:
 
         Only an error with a code of the table is told as it is; any other stays ours.
         """
-        recipient = self._recipients.get(PeerId(mail.recipient))
+        refusal = _why_not_stored(mail, error)
+        # Of a bounce that could not be stored the reason is still there, and is found again.
+        end = self._bounced(mail)
+        actions = end if refusal.code is ErrorCode.DUPLICATE else []
+        if recipient := self._recipients.get(PeerId(mail.recipient)):
+            actions += recipient.not_stored(mail, refusal, now)
+            self._forget_idle(recipient)
+        return actions
+
+    def removed(
+        self, peer: PeerId, ids: Sequence[str], now: float, *, has_worked: bool
+    ) -> list[Action]:
+        """A job that was to remove what *peer* has acked has ended."""
+        recipient = self._recipients.get(peer)
         if recipient is None:
             return []
-        actions = recipient.not_stored(mail, _why_not_stored(mail, error), now)
+        actions = recipient.removed(ids, now, has_worked=has_worked)
         self._forget_idle(recipient)
         return actions
 
@@ -225,36 +240,63 @@ class Mailroom:
         member = self._registry.get(session)
         return self._recipients.get(member.peer) if member and member.receives else None
 
+    # What is given up
+
     def expired(self, mail: Iterable[Mail], now: float, now_ms: int) -> list[Action]:
         """This mail was kept for as long as it may be: its senders are told, and it goes."""
-        actions: list[Action] = []
-        for one in mail:
-            actions += self._give_up(one, ErrorCode.EXPIRED, now, now_ms)
-            actions.append(Remove(PeerId(one.recipient), (one.position,)))
-        return actions
+        return [
+            action
+            for one in mail
+            for action in self._give_up(
+                one, ErrorCode.EXPIRED, Remove(PeerId(one.recipient), (one.position,)), now, now_ms
+            )
+        ]
 
     def exhausted(self, mail: Iterable[Mail], now: float, now_ms: int) -> list[Action]:
         """This mail was put off too often: its senders are told, and it is set aside."""
-        actions: list[Action] = []
-        for one in mail:
-            actions += self._give_up(one, ErrorCode.UNDELIVERABLE, now, now_ms)
-            actions.append(Bury(PeerId(one.recipient), (one.position,)))
-        return actions
+        return [
+            action
+            for one in mail
+            for action in self._give_up(
+                one,
+                ErrorCode.UNDELIVERABLE,
+                Bury(PeerId(one.recipient), (one.position,)),
+                now,
+                now_ms,
+            )
+        ]
 
-    def _give_up(self, mail: Mail, code: ErrorCode, now: float, now_ms: int) -> list[Action]:
-        """Bounce *mail*; the bounce is stored first, so that a crash repeats rather than loses."""
+    def _give_up(
+        self, mail: Mail, code: ErrorCode, end: Remove | Bury, now: float, now_ms: int
+    ) -> list[Action]:
+        """Bounce *mail*, and have its *end* come when the bounce is safe: one of the two stays."""
+        if mail.position in self._giving_up:
+            return []
         if recipient := self._recipients.get(PeerId(mail.recipient)):
             recipient.gave_up(mail)
+        self._taken.discard((mail.sender, mail.recipient, mail.envelope_id))
         fields: dict[str, str | int | float]
         fields = {"id": mail.envelope_id, "from": mail.sender, "to": mail.recipient}
         note = Note("gave_up", {**fields, "code": str(code)})
         if mail.sender == self._identity.peer_id or not mail.envelope_id:
-            return [note]  # a bounce never causes a bounce
+            return [note, end]  # a bounce never causes a bounce
         told = bounce(self._identity, mail, code, now_ms=now_ms)
         try:
-            return [note, *self.send(told, None, now)]
+            actions = self.send(told, None, now)
         except Refusal:
-            return [note, Note("bounce_lost", fields)]
+            return [note, Note("bounce_lost", fields), end]
+        stores = [action.mail.position for action in actions if isinstance(action, Store)]
+        if not stores:
+            return [note, *actions, end]  # it went to a connection that cannot ack
+        self._giving_up.add(mail.position)
+        self._bounces[stores[-1]] = (mail.position, end)
+        return [note, *actions]
+
+    def _bounced(self, told: Mail) -> list[Action]:
+        """If *told* is a bounce that is settled, return what is to become of its reason."""
+        position, end = self._bounces.pop(told.position, (0, None))
+        self._giving_up.discard(position)
+        return [end] if end else []
 
     # Time
 

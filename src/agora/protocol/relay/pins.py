@@ -27,6 +27,7 @@ class Pins:
     def __init__(self, limits: Limits, known: Iterable[PeerId] = ()) -> None:
         self._limits = limits
         self._keys = set(map(_raw, known))
+        self._coming: set[bytes] = set()  # being committed
         self._new = RateTable(capacity=limits.max_pins_per_address, window=_HOUR)
 
     def __contains__(self, peer: object) -> bool:
@@ -35,16 +36,23 @@ class Pins:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def check_room(self, address: str, now: float) -> None:
+    def begin(self, peer: PeerId, address: str, now: float) -> None:
         """
-        Refuse one pin more where there is no room for it.
+        Make room for a pin that is going to be committed; :meth:`settle` says what came of it.
 
         Raises:
             Refusal: ``at_capacity``, or ``rate_limited`` when *address* has brought too many.
         """
-        if len(self._keys) >= self._limits.max_pins:
+        raw = _raw(peer)
+        if raw in self._keys or raw in self._coming:
+            return
+        if len(self._keys) + len(self._coming) >= self._limits.max_pins:
             text = f"Relay is at capacity (max {self._limits.max_pins} proven keys)"
             raise Refusal(ErrorCode.AT_CAPACITY, text)
+        self._spend(address, now)
+        self._coming.add(raw)
+
+    def _spend(self, address: str, now: float) -> None:
         if not self._limits.rate_limit_enabled:
             return
         wait = self._new.take(address, now=now)
@@ -52,9 +60,11 @@ class Pins:
             text = f"Rate limit of {self._limits.max_pins_per_address} new keys in an hour reached"
             raise Refusal(ErrorCode.RATE_LIMITED, text, retry_after=wait)
 
-    def add(self, peer: PeerId) -> None:
-        """Pin a key; it is committed already."""
-        self._keys.add(_raw(peer))
+    def settle(self, peer: PeerId, *, is_pinned: bool) -> None:
+        """Know a key as pinned from now on, if its pin was committed."""
+        self._coming.discard(_raw(peer))
+        if is_pinned:
+            self._keys.add(_raw(peer))
 
     def replace(self, known: Iterable[PeerId]) -> None:
         """Take over what the store holds now: somebody has changed it."""

@@ -36,7 +36,6 @@ from agora.protocol.relay.actions import (
     Ping,
     Receipt,
     Remove,
-    RemoveIds,
     Send,
     SessionId,
     Settle,
@@ -46,6 +45,7 @@ from agora.protocol.relay.actions import (
 from agora.protocol.relay.admission import ReplayWindow
 from agora.protocol.relay.feed import MailFeed
 from agora.protocol.relay.refusal import Refusal, duplicate
+from agora.protocol.relay.removals import Removals
 
 __all__ = ["Recipient"]
 
@@ -59,6 +59,7 @@ class _Held:
         mail: The message.
         tickets: Who waits for word of it; more than one if it was sent again meanwhile.
         is_live: Whether a session was sent it before it was stored.
+        is_owed: Whether it was taken already, so that the mailbox must have room for it.
         is_storing: Whether it is on its way to the mailbox.
         deadline: When a live one is stored unless it was acked.
         nacks: How often it was nacked, where there is no mailbox to count that.
@@ -68,6 +69,7 @@ class _Held:
     mail: Mail
     tickets: list[Ticket] = field(default_factory=list)
     is_live: bool = False
+    is_owed: bool = False
     is_storing: bool = False
     deadline: float = math.inf
     nacks: int = 0
@@ -96,12 +98,14 @@ class Recipient:
         self._held: dict[int, _Held] = {}  # by position, which is in order
         self._held_at: dict[str, int] = {}  # the same by envelope id
         self._settled: set[str] = set()  # ids settled while a page of them may be on its way
+        self._given_up: set[str] = set()  # ids given up that a session still has
+        self._removals = Removals(peer, max_unknown=limits.mailbox_max_messages)
         self._next_due = math.inf
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing has to be remembered here."""
-        return not self._feeds and not self._held
+        return not self._feeds and not self._held and not self._removals
 
     # Sessions come and go
 
@@ -126,15 +130,16 @@ class Recipient:
 
     def leave(self, session: SessionId) -> list[Action]:
         """Close a feed; without any other, what was live is stored, or refused."""
-        if self._feeds.pop(session, None) is None or self._feeds:
+        if self._feeds.pop(session, None) is None:
             return []
-        return self.put_away("its last session has ended")
+        self._given_up = {one for one in self._given_up if self._is_with_a_feed(one)}
+        return [] if self._feeds else self.put_away("its last session has ended")
 
     def put_away(self, why: str) -> list[Action]:
         """Store what is live, or refuse it where there is no mailbox: *why* goes to the sender."""
-        live = [held for held in self._held.values() if not held.is_storing]
         if self.has_mailbox:
-            return [self._store(held) for held in live]
+            return self._store_through(math.inf)
+        live = [held for held in self._held.values() if not held.is_storing]
         return [action for held in live for action in self._refuse_held(held, why)]
 
     # Messages come
@@ -152,13 +157,15 @@ class Recipient:
             after: Id of the message that it must not overtake.
 
         Raises:
-            Refusal: ``unavailable`` when no session has room and there is no mailbox.
+            Refusal: ``unavailable`` when no session has room and there is no mailbox;
+                ``rate_limited`` when it is under way too many times already.
         """
         if mail.envelope_id in self._held_at:
             # Not known yet what becomes of the first copy: its answer is for both.
-            self._held[self._held_at[mail.envelope_id]].tickets += [ticket] if ticket else []
-            return []
-        if any(feed.has(mail.envelope_id) for feed in self._feeds.values()):
+            return self._wait_too(self._held[self._held_at[mail.envelope_id]], ticket)
+        if mail.envelope_id in self._given_up:
+            self._forget(mail.envelope_id)
+        if self._is_with_a_feed(mail.envelope_id):
             return [Settle(ticket, duplicate(mail.envelope_id, self.peer))] if ticket else []
         # What has no id cannot be acked.
         can_go_live = mail.envelope_id and ticket
@@ -167,13 +174,23 @@ class Recipient:
             raise _unavailable(mail, "it has too much unread already")
         held = self._hold(mail, ticket)
         held.follows = self._held_at.get(after, 0) if after else 0
+        held.is_owed = ticket is None  # a bounce, which nobody would send again
         for feed in self._feeds.values():
             if feed.can_ack and feed not in takers:
                 feed.miss()
         return self._go_live(held, takers, now) if takers else self._go_to_mailbox()
 
+    def _wait_too(self, held: _Held, ticket: Ticket | None) -> list[Action]:
+        if len(held.tickets) >= _MAX_TICKETS:
+            text = (
+                f"Envelope {held.mail.envelope_id} is under way {len(held.tickets)} times already"
+            )
+            raise Refusal(ErrorCode.RATE_LIMITED, text, retry_after=self._limits.ack_timeout)
+        held.tickets += [ticket] if ticket else []
+        return []
+
     def _go_live(self, held: _Held, takers: list[MailFeed], now: float) -> list[Action]:
-        held.is_live = True
+        held.is_live = held.is_owed = True
         self._await_ack(held, now)
         for feed in takers:
             feed.send(held.mail)
@@ -181,8 +198,7 @@ class Recipient:
         return [Send(tuple(feed.session for feed in takers), _delivery_text(held.mail))]
 
     def _go_to_mailbox(self) -> list[Action]:
-        # What was taken before it first: a crash must not leave the later one alone.
-        stores = self.put_away("it has too much unread already")
+        stores = self._store_through(math.inf)
         # Read behind the stores, in the order in which all are asked for.
         return stores + [action for feed in self._feeds.values() for action in self._read_on(feed)]
 
@@ -251,7 +267,8 @@ class Recipient:
 
     def _is_due(self, mail: Mail, feed: MailFeed) -> bool:
         is_known = mail.position in feed or mail.position in feed.postponed
-        return not is_known and mail.envelope_id not in self._settled
+        is_settled = mail.envelope_id in self._settled or mail.envelope_id in self._removals
+        return not is_known and not is_settled
 
     def _read_on(self, feed: MailFeed) -> list[Action]:
         if not feed.wants_page:
@@ -267,8 +284,8 @@ class Recipient:
         """The peer has these messages, whichever session of it they went to."""
         feed = self._feeds.get(session)  # none where it only sends
         actions: list[Action] = []
-        removed = []
         for envelope_id in ids:
+            is_known = self._is_with_a_feed(envelope_id)
             entry = feed.release(envelope_id) if feed else None
             self._note_settled(envelope_id)
             held = self._let_go(self._held_at.get(envelope_id, 0))
@@ -277,10 +294,22 @@ class Recipient:
             elif entry is not None:
                 self._remember(entry.sender, envelope_id, now)
             if held is None or held.is_storing:
-                removed.append(envelope_id)
-        if removed and self.has_mailbox:
-            actions.append(RemoveIds(self.peer, tuple(removed)))
-        return actions + (self._read_on(feed) if feed else [])
+                self._remove(envelope_id, is_known=is_known or held is not None)
+        return actions + self._removals.ask() + (self._read_on(feed) if feed else [])
+
+    def _remove(self, envelope_id: str, *, is_known: bool) -> None:
+        """Have an acked message leave the mailbox, if it can be there."""
+        may_be_there = not all(feed.is_caught_up for feed in self._feeds.values())
+        if self.has_mailbox and (is_known or may_be_there or not self._feeds):
+            self._removals.add(envelope_id, is_known=is_known)
+
+    def removed(self, ids: Sequence[str], now: float, *, has_worked: bool) -> list[Action]:
+        """A job that was to remove acked messages has ended."""
+        self._removals.done(ids, has_worked=has_worked)
+        if has_worked:
+            return self._removals.ask()
+        self._next_due = min(self._next_due, now + _RETRY)
+        return []
 
     def nack(
         self, session: SessionId, ids: Iterable[str], delay: float, now: float
@@ -299,7 +328,7 @@ class Recipient:
             held = self._held.get(entry.position)
             if self.has_mailbox:
                 counted.append(envelope_id)
-                actions += [self._store(held)] if held and not held.is_storing else []
+                actions += self._store_through(entry.position) if held else []
             elif held is not None:
                 actions += self._count_nack(held)
         if counted:
@@ -321,8 +350,17 @@ class Recipient:
         return actions + self._read_on(feed)
 
     def gave_up(self, mail: Mail) -> None:
-        """*mail* has expired or died: it does not come again."""
+        """*mail* has expired or died: it does not come again, unless it is sent again."""
         self._note_settled(mail.envelope_id)
+        if self._is_with_a_feed(mail.envelope_id):
+            self._given_up.add(mail.envelope_id)
+
+    def _forget(self, envelope_id: str) -> None:
+        """Treat what was given up as if it had never been here: it is sent again."""
+        self._given_up.discard(envelope_id)
+        self._settled.discard(envelope_id)
+        for feed in self._feeds.values():
+            feed.release(envelope_id)
 
     # Time
 
@@ -330,8 +368,8 @@ class Recipient:
         """Let time pass: store what was not acked in time, send again what was put off."""
         if now < self._next_due:
             return []
-        late = [held for held in self._held.values() if held.deadline <= now]
-        actions = [self._store(held) for held in late]
+        late = [position for position, held in self._held.items() if held.deadline <= now]
+        actions = self._store_through(max(late, default=0)) + self._removals.ask()
         for feed in self._feeds.values():
             if feed.resume(now):
                 actions += self._read_on(feed)
@@ -359,10 +397,18 @@ class Recipient:
             self._held_at.pop(held.mail.envelope_id, None)
         return held
 
+    def _store_through(self, position: float) -> list[Action]:
+        """Store what is live up to *position*: a crash must leave no later one alone."""
+        return [
+            self._store(held)
+            for held in self._held.values()
+            if held.mail.position <= position and not held.is_storing
+        ]
+
     def _store(self, held: _Held) -> Action:
         held.is_storing, held.deadline = True, math.inf
         follows = held.follows if held.follows in self._held else 0
-        return Store(held.mail, is_owed=held.is_live, follows=follows)
+        return Store(held.mail, is_owed=held.is_owed, follows=follows)
 
     def _count_nack(self, held: _Held) -> list[Action]:
         held.nacks += 1
@@ -374,6 +420,9 @@ class Recipient:
     def _refuse_held(self, held: _Held, why: str) -> list[Action]:
         self._let_go(held.mail.position)
         return [Settle(ticket, _unavailable(held.mail, why)) for ticket in held.tickets]
+
+    def _is_with_a_feed(self, envelope_id: str) -> bool:
+        return any(feed.has(envelope_id) for feed in self._feeds.values())
 
     def _is_with_a_session(self, position: int) -> bool:
         return any(position in feed or position in feed.postponed for feed in self._feeds.values())
@@ -401,6 +450,12 @@ class Recipient:
         if not any(feed.is_fetching for feed in self._feeds.values()):
             self._settled.clear()
 
+
+_MAX_TICKETS = 1_000
+"""How often one message may be sent again while it is under way; each wants its answer."""
+
+_RETRY = 1.0
+"""Seconds until a disk that could not remove what was acked is asked again."""
 
 _CONFIRM_EVERY = 8_192
 """Bytes of mail behind which goes a ping: what breaks again and again gets on all the same."""

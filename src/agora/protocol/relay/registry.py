@@ -109,29 +109,34 @@ class Registry:
             Refusal: ``proof_required``, ``rate_limited`` or ``at_capacity``.
         """
         self._budgets.spend_join(address, now)
-        peer = register.public_key
-        if register.nonce is None:
-            self.check_may_do_without_proof(peer)
+        self.check_room(register)
+
+    def check_room(self, register: Register) -> None:
+        """
+        Refuse a session that would be one too many, or that had to prove its key.
+
+        Raises:
+            Refusal: ``proof_required`` or ``at_capacity``.
+        """
+        peer, is_proven = register.public_key, register.nonce is not None
+        if not is_proven:
+            self._check_may_do_without_proof(peer)
         if not register.receives:
             return
         if peer not in self.presence and len(self.presence) >= self._limits.max_peers:
             raise _at_capacity(f"{self._limits.max_peers} peers")
         sessions = self.presence.sessions_of(peer)
-        if register.nonce is not None:
+        if is_proven:
             # Those that prove nothing end when this one is proven: they keep nobody out.
             sessions = tuple(one for one in sessions if self._members[one].is_proven)
         if len(sessions) >= self._limits.max_sessions:
             raise _at_capacity(f"{self._limits.max_sessions} sessions of one peer")
 
-    def check_may_do_without_proof(self, peer: PeerId) -> None:
-        """
-        Refuse a registration without proof where one is asked for.
-
-        Raises:
-            Refusal: ``proof_required``.
-        """
+    def _check_may_do_without_proof(self, peer: PeerId) -> None:
         if self._proof is ProofPolicy.REQUIRED:
             raise Refusal(ErrorCode.PROOF_REQUIRED, "This relay registers proven keys only")
+        if peer == self._relay:
+            raise Refusal(ErrorCode.PROOF_REQUIRED, "This key is the relay's own")
         if peer in self.pins:
             raise Refusal(
                 ErrorCode.PROOF_REQUIRED, "This key has proven itself here: register with proof"

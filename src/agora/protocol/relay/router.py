@@ -137,11 +137,10 @@ class Router:
         wait for it then.
 
         Raises:
-            Refusal: ``proof_required``, when the key was proven meanwhile.
+            Refusal: ``proof_required`` or ``at_capacity``, as things are now.
         """
         peer, is_proven = register.public_key, register.nonce is not None
-        if not is_proven:
-            self.registry.check_may_do_without_proof(peer)
+        self.registry.check_room(register)
         actions = self._close_unproven(peer, now) if is_proven else []
         member = Member(session, peer, register.name, address, is_proven, register.receives)
         actions += self.registry.join(

@@ -175,7 +175,6 @@ class RelaySession:
         if pending is None:
             text = "the proof cannot be remembered now"
             return self._turn_away(Refusal(ErrorCode.UNAVAILABLE, text))
-        self._router.pins.add(self._register_request.public_key)
         return self._join(self._register_request, State.PROVEN, pending, now)
 
     def settled(self, number: int, outcome: Receipt | Refusal) -> list[Action]:
@@ -246,14 +245,12 @@ class RelaySession:
         )
         if audience is None:
             return self._turn_away(self._proof_failed(request))
-        is_new = peer not in self._router.pins
-        if is_new:
-            try:
-                self._router.pins.check_room(self._door.address, now)
-            except Refusal as refusal:
-                return self._turn_away(refusal)
+        try:
+            self._router.pins.begin(peer, self._door.address, now)
+        except Refusal as refusal:
+            return self._turn_away(refusal)
         self.state = State.PINNING
-        return [Pin(self.id, peer, is_new)]
+        return [Pin(self.id, peer)]
 
     def _proof_failed(self, request: Authenticate) -> Refusal:
         ours = ", ".join(self._door.audiences) or "nothing"
