@@ -185,6 +185,14 @@ class Limits:
         overflow="a dead letter, and a bounce `undeliverable` to the sender",
         minimum=1,
     )
+    max_watched: int = setting(
+        500,
+        unit="peers",
+        help="peers that one session may watch by name; everyone is no list",
+        reason="some 200 KB for each session that goes to the bound",
+        overflow="error `invalid_message`",
+        minimum=1,
+    )
     presence_interval: float = setting(
         0.1,
         unit="s",

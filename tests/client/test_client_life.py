@@ -480,5 +480,5 @@ async def test_a_relay_that_talks_but_never_answers_is_left() -> None:
 
 
 def test_a_path_in_place_of_an_identity_is_said_at_once() -> None:
-    with pytest.raises(ConfigurationError, match="Identity.load_or_create"):
+    with pytest.raises(ConfigurationError, match=r"Identity\.load_or_create"):
         Client("ws://localhost:9470", "agent.json")  # type: ignore[arg-type]

@@ -93,12 +93,18 @@ def test_a_sound_file_is_opened_as_it_is(folders: dict[str, Path], name: str, pa
     assert kept[0] == [replace(mail, stored_ms=mail.position) for mail in LETTERS]
 
 
-@pytest.mark.parametrize("is_empty", [True, False])
-def test_where_there_is_nothing_a_file_is_made(path: Path, is_empty: bool) -> None:
-    if is_empty:
-        path.parent.mkdir()
-        path.touch()
+def test_a_file_that_was_cut_to_nothing_is_damaged(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
 
+    result, mailbox = opened(path)
+    mailbox.close()
+
+    assert result.accident is not None
+    assert result.accident.why == "it is empty"
+
+
+def test_where_there_is_nothing_a_file_is_made(path: Path) -> None:
     result, mailbox = opened(path)
     mailbox.put(letter(1), now_ms=0)
     mailbox.commit()

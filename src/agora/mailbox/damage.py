@@ -64,7 +64,8 @@ def find_damage(path: Path, *, checked_bytes: int = CHECKED_BYTES) -> str | None
     if log.damage:
         return log.damage
     if path.stat().st_size == 0:
-        return "it is empty, and its log is not" if log.pages else None
+        # A file that was just made has a schema: one without has lost what it had.
+        return "it is empty, and its log is not" if log.pages else "it is empty"
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             database.text_factory = decode

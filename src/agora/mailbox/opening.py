@@ -97,12 +97,15 @@ def _start_anew(path: Path) -> Accident | None:
     """Where the file is damaged, put one in its place that has what can be read of it."""
     if log_path(path).exists():
         path.touch(mode=0o600)  # of a log alone SQLite would make nothing, and remove it
+    if not path.exists():
+        _new(path).close()
+        os.replace(_unfinished_path(path), path)  # so that a file without a schema is damaged
+        return None
     why = find_damage(path)
     if why is None:
         return None
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    _remove(unfinished)
-    mailbox = SqliteMailbox(unfinished, _ENDLESS)
+    unfinished = _unfinished_path(path)
+    mailbox = _new(path)
     try:
         rescued = rescue(path, mailbox, now_ms=int(datetime.now(UTC).timestamp() * 1000))
     finally:
@@ -112,6 +115,17 @@ def _start_anew(path: Path) -> Accident | None:
 
 
 _ENDLESS = MailboxBounds(max_messages=2**53, max_bytes=2**53)
+
+
+def _new(path: Path) -> SqliteMailbox:
+    """Begin a file that is to be at *path* when it is whole."""
+    unfinished = _unfinished_path(path)
+    _remove(unfinished)
+    return SqliteMailbox(unfinished, _ENDLESS)
+
+
+def _unfinished_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.unfinished")
 
 
 def _finish(path: Path) -> Accident | None:

@@ -329,7 +329,8 @@ def _report(accident: Accident) -> None:
     fields: dict[str, str | int] = {
         "why": accident.why,
         "set_aside": str(accident.set_aside),
-        "hint": "mail that could not be read again is only in the file set aside",
+        "hint": "what could not be read again is only in the file set aside; keys whose pins "
+        "are lost can be registered without proof until they prove themselves again",
     }
     if accident.rescued is not None:
         fields |= asdict(accident.rescued)

@@ -370,3 +370,15 @@ def test_a_wish_that_cannot_be_understood_changes_nothing() -> None:
     talk.pass_time(0.1)
 
     assert alice.hears() == ["error invalid_message", "bob online, nobody offline"]
+
+
+def test_nobody_watches_more_than_the_bound_by_name() -> None:
+    talk = Conversation(max_watched=2)
+    [alice] = talk.meet_proven("alice")
+    three = Watched(peers=frozenset(keys_of(name).peer_id for name in ("bob", "carol", "dave")))
+
+    alice.watches(three)
+    newcomer = talk.connect("erin")
+    newcomer.proves(answer=False, watched=three)
+
+    assert (alice.hears(), newcomer.hears()) == (["error invalid_message"],) * 2

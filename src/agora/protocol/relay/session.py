@@ -20,7 +20,6 @@ the table at the end. REGISTERED speaks the reference dialect, PROVEN Agora/1.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -42,6 +41,7 @@ from agora.frames import (
     Submit,
     UnknownRequest,
     Watch,
+    Watched,
     decode_request,
     encode_challenge,
     encode_receipt,
@@ -122,7 +122,7 @@ class RelaySession:
         )
         self._last_ticket = 0
         self._unsettled: dict[int, None] = {}  # tickets, in order
-        self._pongs_due: deque[int] = deque()
+        self._pongs_due: dict[int, int] = {}  # how many wait for all up to each ticket, in order
 
     # What the shell tells
 
@@ -217,6 +217,7 @@ class RelaySession:
 
     def _register(self, request: Register, now: float) -> list[Action]:
         request = replace(request, name=self._display_name(request.name))
+        self._check_watched(request.watched)
         try:
             self._router.registry.check_join(request, self._door.address, now)
         except Refusal as refusal:
@@ -300,6 +301,7 @@ class RelaySession:
             raise
 
     def _ack(self, request: Ack, now: float) -> list[Action]:
+        self._frames.take(now=now, cost=len(request.ids) / _IDS_PER_FRAME)
         return self._router.mailroom.ack(self.id, filter(is_envelope_id, request.ids), now)
 
     def _nack(self, request: Nack, now: float) -> list[Action]:
@@ -307,13 +309,14 @@ class RelaySession:
         return self._router.mailroom.nack(self.id, ids, request.delay, now)
 
     def _watch(self, request: Watch, now: float) -> list[Action]:
+        self._check_watched(request.watched)
         self._frames.take(now=now, cost=self._limits.broadcast_cost)  # it tells of everyone
         return self._router.registry.watch(self.id, request.watched)
 
     def _ping(self, request: Ping, now: float) -> list[Action]:
         # In the reference dialect a pong says that all before it is settled. Agora/1 has receipts.
         if self._unsettled and self.state is State.REGISTERED:
-            self._pongs_due.append(self._last_ticket)
+            self._pongs_due[self._last_ticket] = self._pongs_due.get(self._last_ticket, 0) + 1
             return []
         return [Send((self.id,), PONG)]
 
@@ -355,9 +358,8 @@ class RelaySession:
     def _due_pongs(self) -> list[Action]:
         first_open = next(iter(self._unsettled), self._last_ticket + 1)
         actions: list[Action] = []
-        while self._pongs_due and self._pongs_due[0] < first_open:
-            self._pongs_due.popleft()
-            actions.append(Send((self.id,), PONG))
+        for number in [number for number in self._pongs_due if number < first_open]:
+            actions += [Send((self.id,), PONG)] * self._pongs_due.pop(number)
         return actions
 
     def _refuse(self, refusal: Refusal) -> list[Action]:
@@ -384,6 +386,12 @@ class RelaySession:
             )
         cleaned = sanitize_text(name).strip()
         return None if not cleaned or cleaned.startswith(("...", "@")) else cleaned
+
+    def _check_watched(self, watched: Watched) -> None:
+        count, most = len(watched.peers), self._limits.max_watched
+        if count > most:
+            text = f'Invalid presence: {count} peers of at most {most}; "all" is no list'
+            raise Refusal(ErrorCode.INVALID_MESSAGE, text)
 
     def _malformed(self, error: FrameError) -> Refusal:
         """Return the answer to a frame of bad shape: the state is looked at before its members."""
@@ -421,6 +429,9 @@ class RelaySession:
             return [PingAction(self.id, b"")]
         return []
 
+
+_IDS_PER_FRAME = 50
+"""Acked ids that cost a connection as much as one more frame."""
 
 _MAX_SHOWN = 200
 """Characters of a stranger's own words that an error repeats."""
