@@ -177,6 +177,8 @@ JSON_OBJECTS = {
     "whoami": "`publicKey`, `short`, `configPath`, `relay`, `name`",
     "send": "`status` (`delivered`, `stored`, `sent`, `duplicate`; `queued` in the outbox, before "
     "the failure that keeps it there), `id`, `to`, `type`, `count` (to how many a broadcast went)",
+    "send: not kept": "`status` (`not_kept`), `id`, `to`, `type`, `message`: before the failure, "
+    "where the outbox should keep it and cannot",
     "send --confirm": "one more: `status` (`processed`), `id`, `to`, `type`",
     "request": "the answer, as `listen: message`",
     "listen: message": "`event` (`message`), `id`, `type`, `from`, `name`, `claimedName`, `to`, "
@@ -200,6 +202,18 @@ JSON_OBJECTS = {
     "keys export": "`publicKey` or `privateKey`; with a file `status` (`exported`), `publicKey`, "
     "`path`",
     "keys import": "`status` (`imported`), `publicKey`, `configPath`",
+    "ignore": "`status` (`ignored`), `changed`, `publicKey`, `name`",
+    "unignore": "`status` (`unignored`), `changed`, `publicKey`, `name`",
+    "ignored": "`publicKey`, `name`",
+    "policy": "`policy`",
+    "mailbox list": "`event` (`mailbox`), `recipient`, `messages`, `bytes`, `deadLetters`, "
+    "`oldestMs`; at the end `event` (`total`), `mailboxes`, `messages`, `bytes`, `deadLetters`, "
+    "`pins`",
+    "mailbox dead": "`event` (`dead_letter`), `id`, `from`, `to`, `nacks`, `storedMs`, `diedMs`, "
+    "`damaged`, `envelope` (with `--show`)",
+    "mailbox pins": "`event` (`total`), `pins`; with `--list` `event` (`pin`), `publicKey`",
+    "mailbox purge": "`status` (`purged`), `publicKey`, `removed`",
+    "mailbox unpin": "`status` (`unpinned`), `publicKey`",
     "known-relays": "`relay` (host and port), `publicKey`",
     "known-relays pin": "`status` (`pinned`, `replaced`), `relay`, `publicKey`",
     "known-relays forget": "`status` (`forgotten`), `relay`",
@@ -224,7 +238,9 @@ def _commands(group: click.Group, context: click.Context) -> Iterator[str]:
 def _command(command: click.Command, context: click.Context) -> str:
     path = context.command_path
     usage = command.collect_usage_pieces(context)
-    common = {parameter.name for parameter in program.params} | set(SETTINGS)
+    common = {parameter.name for parameter in program.params}
+    if path == "agora relay":
+        common |= set(SETTINGS)
     own = [parameter for parameter in command.params if parameter.name not in common]
     rows = list(_option_rows(own))
     parts = [

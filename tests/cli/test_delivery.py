@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from agora import sync
+from agora.cli.recent_peers import default_recent_peers_path
 from agora.client.store import ClientStore, default_store_path
 from agora.keys import KeyPair
 from agora.testing import RelayInThread, relay_in_thread
-from tests.cli.conftest import ALICE, BOB, DEADLINE, Shell
+from tests.cli.conftest import ALICE, BOB, DEADLINE, Ran, Shell
 from tests.support import eventually
 
 BOB_SHOWN = f"bob@{BOB.peer_id[-8:]}"
@@ -63,7 +64,7 @@ def test_what_could_not_go_goes_out_with_the_next_send_and_before_it(
 
     assert (kept.code, kept.out) == (6, KEPT)
     assert (sent.code, sent.out) == (0, f"stored for {BOB_SHOWN}\n")
-    assert sent.err == f"from the outbox: stored for {BOB_SHOWN}\n"
+    assert sent.err == f"from the outbox: stored for {BOB_SHOWN}: first\n"
     assert texts_for_bob(relay.url, 2) == ["first", "second"]
 
 
@@ -91,6 +92,17 @@ def test_who_is_meant_by_a_short_reference_only_a_relay_may_know_and_it_is_not_k
     assert failed.err.startswith(f"not kept: {why}\n")
     said = {"status": "not_kept", "type": "publish", "message": why}
     assert for_programs.objects[0] == said
+
+
+def test_waiting_to_learn_who_is_meant_promises_no_outbox(
+    shell: Shell, relay: RelayInThread
+) -> None:
+    relay.stop()
+    arguments = ["@abababab", "never", "--wait", "--timeout", "0.5"]
+    failed = shell.run("send", "--relay", relay.url, *arguments)
+
+    assert (failed.code, failed.out) == (6, "")
+    assert failed.err.splitlines()[0].endswith("; waiting, Ctrl-C gives up")
 
 
 def test_what_waits_goes_out_once(shell: Shell, relay: RelayInThread) -> None:
@@ -254,10 +266,11 @@ def test_a_confirmation_that_does_not_come_in_time_has_an_exit_code(
     )
 
 
-def test_a_confirmation_is_waited_for_while_the_relay_is_away(
-    shell: Shell, relay: RelayInThread
-) -> None:
-    with shell.start("send", "--relay", relay.url, "bob", "hello", "--confirm") as sending:
+def test_a_confirmation_is_waited_for_while_the_relay_is_away(shell: Shell) -> None:
+    with (
+        relay_in_thread(storage_peers=(BOB.peer_id,), data_dir=shell.home / "relay") as relay,
+        shell.start("send", "--relay", relay.url, "bob", "hello", "--confirm") as sending,
+    ):
         assert sending.stdout is not None
         stored = sending.stdout.readline()
         relay.restart()
@@ -266,6 +279,22 @@ def test_a_confirmation_is_waited_for_while_the_relay_is_away(
             confirmed = sending.stdout.readline()
 
     assert (stored, confirmed) == (f"stored for {BOB_SHOWN}\n", f"processed by {BOB_SHOWN}\n")
+
+
+def test_a_confirmation_is_waited_for_also_when_the_relay_goes_with_the_message_under_way(
+    shell: Shell,
+) -> None:
+    with (
+        relay_in_thread(storage_peers=(BOB.peer_id,), data_dir=shell.home / "relay") as relay,
+        sync.Client(relay.url, BOB) as bob,
+        shell.start("send", "--relay", relay.url, "bob", "hello", "--confirm") as sending,
+    ):
+        message = next(bob)
+        relay.restart()
+        message.ack()
+        out, _ = sending.communicate(timeout=DEADLINE)
+
+    assert (sending.returncode, out.splitlines()[-1]) == (0, f"processed by {BOB_SHOWN}")
 
 
 def test_without_a_relay_nothing_is_waited_for(shell: Shell, relay: RelayInThread) -> None:
@@ -280,12 +309,14 @@ def test_without_a_relay_nothing_is_waited_for(shell: Shell, relay: RelayInThrea
 def test_a_request_is_answered_also_when_the_relay_was_away_meanwhile(
     shell: Shell, relay: RelayInThread
 ) -> None:
-    with sync.Client(relay.url, BOB) as bob:
-        with shell.start("request", "--relay", relay.url, "bob", "how much?") as asking:
-            question = next(bob)
-            relay.restart()
-            question.reply({"text": "a lot"})
-            out, err = asking.communicate(timeout=DEADLINE)
+    with (
+        sync.Client(relay.url, BOB) as bob,
+        shell.start("request", "--relay", relay.url, "bob", "how much?") as asking,
+    ):
+        question = next(bob)
+        relay.restart()
+        question.reply({"text": "a lot"})
+        out, err = asking.communicate(timeout=DEADLINE)
 
     assert (asking.returncode, out, err) == (0, "a lot\n", "")
 
@@ -302,7 +333,7 @@ def keep_for_bob(shell: Shell, relay: RelayInThread) -> Path:
 
 
 def test_people_are_told_that_the_outbox_was_damaged_and_what_is_lost_with_it(
-    shell: Shell, relay: RelayInThread
+    shell: Shell, relay: RelayInThread, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = keep_for_bob(shell, relay)
     with closing(sqlite3.connect(file)) as store, store:
@@ -313,9 +344,12 @@ def test_people_are_told_that_the_outbox_was_damaged_and_what_is_lost_with_it(
     [aside] = file.parent.glob(f"{file.name}.corrupt-*Z")
     assert (sent.code, sent.out) == (0, f"stored for {BOB_SHOWN}\n")
     assert sent.err == (
-        f"! {file} was damaged: it is now {aside}; 1 message in it is not sent, "
-        "and what was received before may come once more\n"
+        f"! {file} was damaged, and is now {aside}; lost with it: 1 message to be sent, "
+        "and the memory of what was received, which may come once more\n"
     )
+    fields = {"path": str(file), "now_at": str(aside), "messages": "1"}
+    [logged] = [each for each in caplog.records if each.message == "damaged store set aside"]
+    assert vars(logged)["fields"].items() >= fields.items()
 
 
 def test_what_cannot_be_counted_in_a_damaged_outbox_is_told_without_a_number(
@@ -328,7 +362,7 @@ def test_what_cannot_be_counted_in_a_damaged_outbox_is_told_without_a_number(
 
     assert told["code"] == "store_damaged"
     assert str(file) in told["message"]
-    assert "what waited in it is not sent" in told["message"]
+    assert "lost with it: what was to be sent" in told["message"]
 
 
 def test_a_message_that_is_damaged_in_the_outbox_is_told(
@@ -341,7 +375,7 @@ def test_a_message_that_is_damaged_in_the_outbox_is_told(
     sent = shell.run("send", "--relay", relay.url, "bob", "hello")
 
     assert (sent.code, sent.out) == (0, f"stored for {BOB_SHOWN}\n")
-    assert sent.err == f"! 1 message in {file} was damaged: it is set aside there, and not sent\n"
+    assert sent.err == f"! damaged in {file}, set aside there and not sent: 1 message\n"
 
 
 # Which relay it is
@@ -370,22 +404,34 @@ def test_a_relay_with_another_key_is_refused_until_the_old_one_is_forgotten(shel
     assert again.code == 0
 
 
-def test_who_listens_is_told_once_and_with_its_profile_that_the_relay_is_another(
-    shell: Shell,
-) -> None:
-    with relay_in_thread() as first:
-        shell.run("--as", "bob", "peers", "--relay", first.url)
-    with relay_in_thread(port=urlsplit(first.url).port):
-        for_people = shell.run("--as", "bob", "listen", "--relay", first.url)
-        for_programs = shell.run("--as", "bob", "listen", "--relay", first.url, "--json")
+def listen_while_the_relay_becomes_another(shell: Shell, *options: str) -> tuple[Ran, str]:
+    """Have bob listen until he must not; return what he was told, and what he was to be told."""
+    with ExitStack() as stack:
+        with relay_in_thread() as first:
+            arguments = ["--as", "bob", "listen", "--relay", first.url, "--no-presence", *options]
+            listening = stack.enter_context(shell.start(*arguments))
+            line = listening.stdout if options else listening.stderr
+            assert line is not None
+            begun = "".join(line.readline() for _ in range(1 if options else 2))
+        stack.enter_context(relay_in_thread(port=urlsplit(first.url).port))
+        out, err = listening.communicate(timeout=DEADLINE)
+    ran = Ran(listening.returncode, begun + out if options else out, err)
+    return ran, f"run agora --profile bob known-relays forget {first.url}"
 
-    advice = f"run agora --profile bob known-relays forget {first.url}"
-    assert for_people.err.count("someone may stand between") == 1
-    assert for_people.err.count(advice) == 1
-    closed, failed = for_programs.objects
-    assert (closed["event"], failed["status"]) == ("closed", "failed")
-    assert advice in closed["message"]
-    assert advice in failed["message"]
+
+def test_people_who_listen_are_told_once_that_the_relay_is_another(shell: Shell) -> None:
+    told, advice = listen_while_the_relay_becomes_another(shell)
+
+    assert (told.code, told.out) == (11, "")
+    assert told.err.count("someone may stand between") == told.err.count(advice) == 1
+
+
+def test_programs_that_listen_are_told_which_profile_knows_the_other_relay(shell: Shell) -> None:
+    told, advice = listen_while_the_relay_becomes_another(shell, "--json")
+
+    changed = [each for each in told.objects if each.get("code") == "relay_changed"]
+    assert told.last in changed
+    assert all(advice in each["message"] for each in changed)
 
 
 # What is taken
@@ -523,10 +569,20 @@ def test_a_stranger_is_answered_by_the_reference_that_listen_has_shown(
 
     short = f"@{stranger.peer_id[-8:]}"
     answered = proven_alice.run("send", "--relay", relay.url, short, "yes", "--json")
-    added = proven_alice.run("peers", "add", "mallory", short)
 
     assert (answered.code, answered.object["to"]) == (0, stranger.peer_id)
-    assert (added.code, added.out) == (0, f"added mallory{short}\n")
+
+
+def test_recent_peers_that_cannot_be_read_are_told_once_and_keep_nothing_back(
+    shell: Shell, relay: RelayInThread
+) -> None:
+    recent = default_recent_peers_path(shell.config)
+    recent.write_bytes(b"this is no database" * 100)
+
+    sent = shell.run("send", "--relay", relay.url, "bob", "hello")
+
+    assert (sent.code, sent.out) == (0, f"stored for {BOB_SHOWN}\n")
+    assert sent.err == f"recent peers are not remembered: {recent}: file is not a database\n"
 
 
 def test_a_stranger_is_asked_about_and_its_messages_wait(

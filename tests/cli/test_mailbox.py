@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from contextlib import closing
@@ -15,6 +16,7 @@ from agora.mailbox import MailboxBounds, SqliteMailbox
 from agora.mailbox.lock import DirectoryLock
 from agora.protocol.relay.actions import Mail
 from tests.cli.conftest import ALICE, BOB, Shell
+from tools.reference import JSON_OBJECTS
 
 BOUNDS = MailboxBounds(max_messages=100, max_bytes=10_000)
 CAROL = "302a300506032b6570032100" + "ca" * 32
@@ -137,6 +139,20 @@ def test_who_is_not_in_the_store_is_not_looked_for_among_contacts(
 
     assert (failed.code, failed.object["code"]) == (4, "unknown_peer")
     assert failed.err.endswith("agora mailbox list --long shows who there is\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["list"], ["dead", "--show"], ["pins"], ["pins", "--list"], ["purge", CAROL, "--yes"]],
+)
+def test_the_objects_for_programs_are_those_of_the_page(
+    empty_shell: Shell, folder: Path, command: list[str]
+) -> None:
+    ran = empty_shell.run("mailbox", *command, "--json")
+
+    documented = set(re.findall(r"`(\w+)`", JSON_OBJECTS[f"mailbox {command[0]}"]))
+    assert ran.objects
+    assert all(each.keys() <= documented for each in ran.objects)
 
 
 # Changing

@@ -416,7 +416,7 @@ def test_too_few_messages_in_time_have_an_exit_code(shell: Shell, url: str) -> N
     without_count = shell.run("listen", "--relay", url, "--timeout", "0.1")
 
     assert (in_vain.code, without_count.code) == (7, 0)
-    assert in_vain.err.endswith("agora: 0 of 1 messages came within 0.1 s\n")
+    assert in_vain.err.endswith("agora: 0 of 1 message came within 0.1 s\n")
 
 
 def test_presence_and_the_state_of_the_connection_are_told(

@@ -327,7 +327,8 @@ def test_a_missing_extra_is_named_on_one_line(shell: Shell, module: str) -> None
 
     assert ran.returncode == 9
     assert ran.stderr == (
-        f"agora: {module} is not installed: install agora-relay[relay] to run a relay\n"
+        f"agora: {module} is not installed: install agora-relay[relay] to run a relay, "
+        "in the clone by pip install '.[relay]'\n"
     )
 
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from agora.cli.options import Asked
-from agora.client import Client, ClientEvent
+from agora.client import Client, ClientEvent, ConnectionState, StateChanged
 from agora.client.store import StoreInUseError
 from agora.files import Config
 
-__all__ = ["connect"]
+__all__ = ["connect", "registered"]
 
 
 async def connect(
@@ -54,6 +54,29 @@ async def connect(
         await client.connect()
         return client, in_use
     return client, None
+
+
+async def registered(client: Client, *, is_patient: bool) -> None:
+    """
+    Wait until a client that was started has met its relay.
+
+    Args:
+        client: One whose ``connect_timeout`` is 0.
+        is_patient: Whether to wait for a relay that is not there; else the first failure is final.
+
+    Raises:
+        AgoraError: Why it is not registered.
+    """
+    events = client.events()
+    if client.is_connected:
+        return
+    async for event in events:
+        match event:
+            case StateChanged(ConnectionState.CONNECTED):
+                return
+            case StateChanged(state, error) if error is not None:
+                if state is ConnectionState.CLOSED or not is_patient:
+                    raise error
 
 
 async def _connect_in_time(client: Client, patience: float) -> None:

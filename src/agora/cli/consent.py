@@ -61,9 +61,11 @@ def unignore(asked: Asked, references: tuple[str, ...]) -> None:
 @click.pass_obj
 def ignored(asked: Asked) -> None:
     """List whom you ignore."""
-    config = asked.load()
-    for peer in load_ignored(ignored_path(asked.path)):
+    config, listed = asked.load(), load_ignored(ignored_path(asked.path))
+    for peer in listed:
         asked.say(_shown(peer, config), _members(peer, config))
+    if not listed and not asked.as_json:
+        asked.remark("you ignore nobody")
 
 
 @click.command()
@@ -77,7 +79,7 @@ def policy(asked: Asked, policy: str | None) -> None:
     Show who may write to you, or say it.
 
     open: everybody but those you ignore. contacts: your contacts. ask: your contacts,
-    and you are asked about everybody else. The answer to agora request always comes.
+    and you are asked about everybody else. Whom you wrote to may always answer.
     A client that runs reads the policy when it is started anew.
     """
     config = asked.load()

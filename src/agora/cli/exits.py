@@ -28,9 +28,12 @@ __all__ = [
     "CannotStartError",
     "Exit",
     "NoIdentityError",
+    "NotConfirmedError",
+    "NotInStoreError",
     "NotTakenError",
     "StoppedError",
     "exit_code",
+    "hint_of",
 ]
 
 
@@ -57,6 +60,16 @@ class NoIdentityError(IdentityError):
     """There is no config file yet; the message says how to make one."""
 
     code = "no_identity"
+
+
+class NotConfirmedError(AgoraError):
+    """It was asked whether to do it, and nobody said yes."""
+
+    code = "not_confirmed"
+
+
+class NotInStoreError(PeerReferenceError):
+    """A relay keeps nothing of that peer; the message says what shows whose it keeps."""
 
 
 class StoppedError(AgoraError):
@@ -121,3 +134,8 @@ def exit_code(error: BaseException) -> int:
     (8, 1)
     """
     return next(_BY_ERROR[kind] for kind in type(error).__mro__ if kind in _BY_ERROR)
+
+
+def hint_of(error: BaseException) -> str:
+    """Return what a person may try beside what the message says; empty if that says it all."""
+    return "" if isinstance(error, NotInStoreError) else EXIT_CODES[exit_code(error)].hint

@@ -18,23 +18,26 @@ from agora.cli.output import (
     message_members,
     receipt_line,
     receipt_members,
+    some,
 )
+from agora.cli.recent_peers import RecentPeers
 from agora.cli.signals import stop_signals, until_first
 from agora.client import (
     Client,
     ClientEvent,
+    ConnectionState,
     ConsentRules,
     ContactRequest,
     Guard,
     Message,
     PresenceChanged,
     Receipt,
+    StateChanged,
     Trouble,
     Withheld,
 )
 from agora.errors import AgoraError, NoAnswerError
 from agora.files import Config, ignored_path, load_ignored
-from agora.keys import PeerId
 from agora.text import printable_line
 
 __all__ = ["listen"]
@@ -116,6 +119,7 @@ class _Listener:
         self._config = config
         self._contacts = config.contacts
         self._wanted = wanted
+        self._recent = asked.recent_peers
         self._news: asyncio.Queue[ClientEvent | Receipt] = asyncio.Queue()
         self._shown = 0
 
@@ -133,7 +137,7 @@ class _Listener:
             patience=_PATIENCE,
             connect_timeout=min(timeout or _PATIENCE, _PATIENCE),
             presence="all" if self._wanted.presence else "none",
-            guard=_guard(self._asked, self._config),
+            guard=_guard(self._asked, self._config, self._recent),
         )
         if in_use is not None:
             self._asked.remark(f"without an outbox: {in_use}")
@@ -145,7 +149,7 @@ class _Listener:
                     )
             except TimeoutError as late:
                 if self._wanted.count:
-                    came = f"{self._shown} of {self._wanted.count} messages came"
+                    came = f"{self._shown} of {some(self._wanted.count, 'message')} came"
                     raise NoAnswerError(f"{came} within {timeout:g} s") from late
 
     # Messages
@@ -163,6 +167,7 @@ class _Listener:
             message_lines(message, self._contacts, show_id=self._wanted.ids),
             message_members(message, self._contacts),
         )
+        self._recent.note("heard_from", message.sender)
         self._shown += 1
 
     # All else
@@ -171,27 +176,27 @@ class _Listener:
         while True:
             news = await self._news.get()
             if isinstance(news, Receipt):
-                self._tell(
+                self._asked.tell(
                     receipt_line(news, self._contacts), receipt_members(news, self._contacts)
                 )
             else:
                 self._show_event(news)
 
     def _show_event(self, event: ClientEvent) -> None:
-        line, members = event_line(event, self._contacts), event_members(event, self._contacts)
+        line = self._asked.advise(event_line(event, self._contacts))
+        members = self._advised(event_members(event, self._contacts))
         if isinstance(event, PresenceChanged):
             self._asked.say(line, members)
-        elif not _is_of_ignored(event) or self._asked.as_json:
-            self._tell(line, members)
+        elif self._asked.as_json or not (_is_of_ignored(event) or _is_the_end(event)):
+            self._asked.tell(line, members)
         if isinstance(event, ContactRequest) and not self._asked.as_json:
             self._asked.remark(self._advice(event))
 
-    def _tell(self, line: str, members: Members) -> None:
-        """Tell what is no data to a person, but is to a program."""
-        if self._asked.as_json:
-            self._asked.say(line, members)
-        else:
-            self._asked.remark(line)
+    def _advised(self, members: Members) -> Members:
+        match members:
+            case {"message": str(text)}:
+                return members | {"message": self._asked.advise(text)}
+        return members
 
     def _advice(self, request: ContactRequest) -> str:
         peer = request.envelope.sender
@@ -213,7 +218,18 @@ class _Listener:
         await asyncio.Event().wait()  # the others go on
 
 
-def _guard(asked: Asked, config: Config) -> Guard:
+class _Known:
+    """Whom one knows: the contacts, and whom any command wrote to, also meanwhile."""
+
+    def __init__(self, config: Config, recent: RecentPeers) -> None:
+        self._contacts = {contact.public_key for contact in config.contacts}
+        self._recent = recent
+
+    def __contains__(self, peer: object) -> bool:
+        return peer in self._contacts or self._recent.wrote_to(str(peer))
+
+
+def _guard(asked: Asked, config: Config, recent: RecentPeers) -> Guard:
     """
     Return who is heard, as the config file and the list beside it say.
 
@@ -222,7 +238,7 @@ def _guard(asked: Asked, config: Config) -> Guard:
     """
     return Guard(
         config.contact_policy,
-        contacts={PeerId(contact.public_key) for contact in config.contacts},
+        contacts=_Known(config, recent),
         ignored=load_ignored(ignored_path(asked.path)),
         rules=ConsentRules(sender_messages=0, stranger_messages=0, repeat_window=0.0),
     )
@@ -230,3 +246,8 @@ def _guard(asked: Asked, config: Config) -> Guard:
 
 def _is_of_ignored(event: ClientEvent) -> bool:
     return isinstance(event, Withheld) and event.reason == "ignored"
+
+
+def _is_the_end(event: ClientEvent) -> bool:
+    """Tell whether the command itself ends with it, and says why."""
+    return isinstance(event, StateChanged) and event.state is ConnectionState.CLOSED

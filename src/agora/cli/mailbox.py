@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 import click
 
+from agora.cli.exits import NotConfirmedError, NotInStoreError
 from agora.cli.options import Asked, common_options
-from agora.cli.output import Members
+from agora.cli.output import Members, some
 from agora.cli.settings import default_data_dir, flags_of
-from agora.errors import AgoraError, ConfigurationError, MissingExtraError, PeerReferenceError
+from agora.errors import AgoraError, ConfigurationError, MissingExtraError
 from agora.keys import PUBLIC_KEY_PREFIX, PeerId
 from agora.mailbox import DeadLetter, Mailbox, MailboxBounds, MailboxSummary, SqliteMailbox
 from agora.mailbox.lock import DirectoryLock
@@ -91,17 +92,17 @@ def list_mailboxes(asked: Asked, long: bool) -> None:
 
 
 def _total_line(found: Sequence[MailboxSummary]) -> str:
-    messages = _some(sum(summary.messages for summary in found), "message")
-    size = _some(sum(summary.bytes for summary in found), "byte")
-    dead = _some(sum(summary.dead_letters for summary in found), "dead letter")
-    return f"{_some(len(found), 'mailbox', 'es')}: {messages}, {size}, {dead}"
+    messages = some(sum(summary.messages for summary in found), "message")
+    size = some(sum(summary.bytes for summary in found), "byte")
+    dead = some(sum(summary.dead_letters for summary in found), "dead letter")
+    return f"{some(len(found), 'mailbox', 'es')}: {messages}, {size}, {dead}"
 
 
 def _summary_line(summary: MailboxSummary, long: bool) -> str:
-    waiting = f"{_some(summary.messages, 'message')}, {_some(summary.bytes, 'byte')}"
+    waiting = f"{some(summary.messages, 'message')}, {some(summary.bytes, 'byte')}"
     if summary.messages:
         waiting += f", the oldest of {_ago(summary.oldest_ms)} ago"
-    dead = f", {_some(summary.dead_letters, 'dead letter')}" if summary.dead_letters else ""
+    dead = f", {some(summary.dead_letters, 'dead letter')}" if summary.dead_letters else ""
     return f"{_shown(summary.recipient, long)}  {waiting}{dead}"
 
 
@@ -129,13 +130,15 @@ def dead(asked: Asked, long: bool, show: bool, peer: str | None) -> None:
         letters = store.dead_letters(recipient)
     for letter in letters:
         asked.say(_letter_lines(letter, long, show), _letter_members(letter, show))
+    if not letters and not asked.as_json:
+        asked.remark("no dead letters")
 
 
 def _letter_lines(letter: DeadLetter, long: bool, show: bool) -> str:
     mail = letter.mail
     when = datetime.fromtimestamp(letter.died_ms / 1000, UTC).astimezone()
     way = f"{_shown(mail.sender, long)} to {_shown(mail.recipient, long)}"
-    why = "damaged on the disk" if letter.is_damaged else _some(letter.nacks, "nack")
+    why = "damaged on the disk" if letter.is_damaged else some(letter.nacks, "nack")
     # Printable: where it is damaged, anything can be in it.
     line = printable(f"{when:%Y-%m-%d %H:%M:%S} {way}, {why}: {mail.envelope_id or 'no id'}")
     if not show:
@@ -168,7 +171,7 @@ def pins(asked: Asked, each: bool) -> None:
     with _opened() as store:
         found = store.pins()
     if not each:
-        asked.say(_some(len(found), "pin"), {"event": "total", "pins": len(found)})
+        asked.say(some(len(found), "pin"), {"event": "total", "pins": len(found)})
         return
     for peer in found:
         asked.say(peer, {"event": "pin", "publicKey": peer})
@@ -188,14 +191,23 @@ def purge(asked: Asked, dead_letters: bool, yes: bool, peer: str) -> None:
     with _opened() as store:
         recipient = _with_mail(peer, store)
         what = "dead letters" if dead_letters else "mail and dead letters"
-        if not yes:
-            click.confirm(f"Remove all {what} of {recipient}?", abort=True, err=True)
+        if not yes and not _confirms(f"Remove all {what} of {recipient}?"):
+            raise NotConfirmedError("not confirmed: nothing is removed")
         removed = store.purge(recipient, dead_letters_only=dead_letters)
         store.commit()
     asked.say(
-        f"removed {_some(removed, 'message')} of {short_key(recipient)}",
+        f"removed {some(removed, 'message')} of {short_key(recipient)}",
         {"status": "purged", "publicKey": recipient, "removed": removed},
     )
+
+
+def _confirms(question: str) -> bool:
+    """Ask; silence is no yes."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        click.echo(err=True)  # the question's own line is not ended
+        return False
 
 
 @mailbox.command()
@@ -203,7 +215,12 @@ def purge(asked: Asked, dead_letters: bool, yes: bool, peer: str) -> None:
 @click.argument("peer")
 @click.pass_obj
 def unpin(asked: Asked, peer: str) -> None:
-    """Let PEER register without proof again, until it next proves its key."""
+    """
+    Let PEER register without proof again, until it next proves its key.
+
+    Until then it has no mailbox, unless it is listed as a storage peer: what is in it
+    stays, and nothing new is stored.
+    """
     with _opened() as store:
         known = _meant(peer, store.pins(), "no pinned key is {}: agora mailbox pins --list")
         store.unpin(PeerId(known))
@@ -292,18 +309,14 @@ def _meant(reference: str, peers: Iterable[str], otherwise: str) -> str:
         begins = (reference, PUBLIC_KEY_PREFIX + reference)
         fitting = [peer for peer in peers if peer.startswith(begins)]
     if reference in ("", "@") or not fitting:
-        raise PeerReferenceError(otherwise.format(repr(reference)) + " shows who there is")
+        raise NotInStoreError(otherwise.format(repr(reference)) + " shows who there is")
     if len(fitting) > 1:
-        raise PeerReferenceError(f"{reference!r} fits {len(fitting)} peers: give more digits")
+        raise NotInStoreError(f"{reference!r} fits {len(fitting)} peers: give more digits")
     return fitting[0]
 
 
 def _shown(peer: str, long: bool) -> str:
     return peer if long else short_key(peer)
-
-
-def _some(number: int, thing: str, plural: str = "s") -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}{plural}"
 
 
 def _ago(moment_ms: int) -> str:

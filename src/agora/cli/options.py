@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,14 +18,15 @@ import click
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
-from agora.canonical import Json
-from agora.cli.exits import EXIT_CODES, NoIdentityError, exit_code
+from agora.cli.exits import NoIdentityError, hint_of
 from agora.cli.output import Members, error_members, json_line
+from agora.cli.recent_peers import RecentPeers, default_recent_peers_path
 from agora.client import Client
 from agora.client.store import default_store_path
 from agora.errors import AgoraError, ConfigurationError
 from agora.files import Config, config_path, load_config, read_members
 from agora.known_relays import KnownRelays, default_known_relays_path
+from agora.references import Directory, merge_directories
 from agora.text import printable_line
 
 __all__ = [
@@ -79,6 +81,15 @@ class Asked:
         """What remembers the keys of relays: a file beside the config file."""
         return KnownRelays(default_known_relays_path(self.path))
 
+    @cached_property
+    def recent_peers(self) -> RecentPeers:
+        """What remembers the peers one has to do with: a file beside the config file."""
+        return RecentPeers(default_recent_peers_path(self.path), self.remark)
+
+    def directory(self, config: Config) -> Directory:
+        """Return whom a reference may mean without asking a relay: contacts, and recent peers."""
+        return merge_directories(config.contacts, self.recent_peers.met())
+
     @property
     def outbox_path(self) -> Path | None:
         """Where messages wait: ``--outbox``, else beside the config file; None keeps none."""
@@ -92,7 +103,7 @@ class Asked:
 
     def client(self, config: Config, **options: Any) -> Client:
         """
-        Make a client with the identity, name and contacts of *config*.
+        Make a client with the identity, name and contacts of *config*, who knows recent peers.
 
         Raises:
             ConfigurationError: When its relay's URL is none.
@@ -103,7 +114,7 @@ class Asked:
             url,
             config.identity,
             name=config.name,
-            contacts=config.contacts,
+            contacts=self.directory(config),
             known_relays=self.known_relays,
             ca_file=self.ca_file,
             **options,
@@ -119,15 +130,25 @@ class Asked:
         """Tell a person something beside the data, on standard error."""
         click.echo(text, err=True)
 
+    def tell(self, text: str, members: Members) -> None:
+        """Tell what is no data to a person, but is to a program."""
+        if self.as_json:
+            self.say(text, members)
+        else:
+            self.remark(text)
+
+    def advise(self, text: str) -> str:
+        """Return *text* with what it says to run for this config file, of which it knew nothing."""
+        return text.replace("run agora ", f"run {self.command('')}")
+
     def fail(self, error: Exception) -> None:
         """Tell why a command has failed: a line on standard error, and with JSON an object too."""
-        hint = EXIT_CODES[exit_code(error)].hint
-        # What is advised is to be done to this config file, of which the error knew nothing.
-        text = printable_line(str(error)).replace("run agora ", f"run {self.command('')}")
+        hint = hint_of(error)
+        text = self.advise(printable_line(str(error)))
         click.echo(f"agora: {text}{hint and f' — {hint}'}", err=True)
         if self.as_json:
-            status: dict[str, Json] = {"status": "failed"}
-            click.echo(json_line(status | error_members(error)))
+            members: Members = {"status": "failed", **error_members(error)}
+            click.echo(json_line(members | {"message": self.advise(str(error))}))
 
 
 def common_options(command: _Command) -> _Command:
@@ -179,7 +200,9 @@ def outbox_options(command: _Command) -> _Command:
             help="where messages wait that cannot go now, and what came is remembered; "
             "else beside the config file",
         ),
-        _option(*("--no-outbox", "no_outbox"), is_flag=True, help="keep nothing for later on disk"),
+        _option(
+            *("--no-outbox", "no_outbox"), is_flag=True, help="keep no message for later on disk"
+        ),
     )
 
 

@@ -39,9 +39,11 @@ __all__ = [
     "message_lines",
     "message_members",
     "message_text",
+    "outgoing_text",
     "peer_members",
     "receipt_line",
     "receipt_members",
+    "some",
     "styled_peer",
 ]
 
@@ -180,7 +182,20 @@ def _unread(envelope: Envelope, name: str | None, contacts: Directory) -> Member
 
 def receipt_line(receipt: Receipt, contacts: Directory) -> str:
     """Return what became of a message that had waited, for people, on one line."""
-    return f"{_now()} > {_styled_recipient(receipt.to, contacts)} from the outbox: {receipt.status}"
+    to = _styled_recipient(receipt.to, contacts)
+    return f"{_now()} > {to} from the outbox: {receipt.status}: {outgoing_text(receipt)}"
+
+
+def outgoing_text(receipt: Receipt) -> str:
+    """Return how a message of ours begins, for people, on one line."""
+    payload = receipt.outgoing.envelope.payload
+    text = payload.get("text") if isinstance(payload, dict) else None
+    line = printable_line(text if isinstance(text, str) else json_text(payload))
+    return line if len(line) <= _MAX_SHOWN else f"{line[:_MAX_SHOWN]}…"
+
+
+_MAX_SHOWN = 40
+"""Characters by which one knows again what one has written."""
 
 
 def receipt_members(receipt: Receipt, contacts: Directory) -> Members:
@@ -211,6 +226,16 @@ def error_members(error: Exception) -> Members:
     if isinstance(error, EnvelopeError):
         members["reason"] = error.reason
     return members | {"message": str(error)}
+
+
+def some(number: int, thing: str, plural: str = "s") -> str:
+    """
+    Return how many there are.
+
+    >>> some(1, "message"), some(0, "mailbox", "es")
+    ('1 message', '0 mailboxes')
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}{plural}"
 
 
 def _now() -> str:

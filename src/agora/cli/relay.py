@@ -101,7 +101,8 @@ def _extra(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"{error.name} is not installed: install agora-relay[relay] to run a relay"
+            f"{error.name} is not installed: install agora-relay[relay] to run a relay, "
+            "in the clone by pip install '.[relay]'"
         ) from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from agora.canonical import Json
-from agora.cli.connecting import connect
+from agora.cli.connecting import connect, registered
 from agora.cli.content import addressee, envelope_id, message_type, read_content
 from agora.cli.exits import NotTakenError, StoppedError
 from agora.cli.options import (
@@ -21,13 +21,21 @@ from agora.cli.options import (
     relay_options,
     seconds,
 )
-from agora.cli.output import Members, styled_peer
+from agora.cli.output import Members, error_line, outgoing_text, some, styled_peer
 from agora.cli.signals import unless_stopped
-from agora.client import Client, ClientEvent, ConnectionState, Receipt, StateChanged, Status
-from agora.client.store import StoreInUseError
+from agora.client import (
+    Client,
+    ClientEvent,
+    ConnectionState,
+    Receipt,
+    StateChanged,
+    Status,
+    Trouble,
+)
+from agora.client.store import StoreDamagedError, StoreInUseError
 from agora.codes import ErrorCode
 from agora.envelope import EVERYONE
-from agora.errors import AgoraError, NoAnswerError, RefusedError
+from agora.errors import AgoraError, NoAnswerError, NotConnectedError, RefusedError
 from agora.files import Config
 from agora.keys import PeerId, is_peer_id
 from agora.references import Directory, expand, short_key
@@ -38,9 +46,16 @@ __all__ = ["not_taken", "send"]
 
 @dataclass(frozen=True, slots=True)
 class _Letter:
-    """What to send."""
+    """
+    What to send.
+
+    Attributes:
+        peer: Its recipient as asked for.
+        to: Its recipient's id; None where only a relay can tell it, and for everyone.
+    """
 
     peer: str
+    to: PeerId | None
     payload: Json
     type: str
     in_reply_to: str | None
@@ -51,7 +66,7 @@ class _Letter:
         if self.peer == EVERYONE:
             return await client.broadcast(self.payload, type=self.type)
         receipt = client.post(
-            self.peer,
+            self.to or self.peer,
             self.payload,
             type=self.type,
             in_reply_to=self.in_reply_to,
@@ -104,10 +119,11 @@ def send(
     """
     Send a message; exit code 0 says that the relay took it.
 
-    PEER is a contact's name, a peer id, a short reference such as @125531b8,
-    or '*' for everyone who is online. TEXT goes as {"text": TEXT}, and - reads
-    it from standard input. The @name of a contact in it becomes @ and the full
-    id, since others do not know your names.
+    PEER is a contact's name, a peer id, '*' for everyone who is online, or a
+    short reference such as @125531b8: of a contact, of who is online, or of whom
+    agora listen has shown a message. TEXT goes as {"text": TEXT}, and - reads it
+    from standard input. The @name of a contact in it becomes @ and the full id,
+    since others do not know your names.
 
     It says what the relay said: delivered, the peer has it; stored, it waits in
     the peer's mailbox; sent, no more is known; duplicate, it was taken before.
@@ -118,7 +134,9 @@ def send(
         raise click.UsageError("--in-reply-to and --confirm are for one peer, and not for '*'")
     config = asked.load()
     content = read_content(text, payload, config.contacts)
-    letter = _Letter(addressee(peer, config.contacts), content, kind, in_reply_to, confirm)
+    peer = addressee(peer, config.contacts)
+    to = _found(peer, asked.directory(config))
+    letter = _Letter(peer, to, content, kind, in_reply_to, confirm)
     if timeout is None and not wait:
         timeout = 30.0 if confirm else 10.0
     sending = _Sending(asked, config, letter, wait=wait)
@@ -128,6 +146,14 @@ def send(
         sending.say_if_kept()
     if not is_done:
         sending.refuse_to_stop()
+
+
+def _found(reference: str, directory: Directory) -> PeerId | None:
+    """Return who is meant, if that can be told without a relay."""
+    if is_peer_id(reference):
+        return reference
+    found = expand(reference, directory)
+    return PeerId(found) if found else None
 
 
 class _Sending:
@@ -146,6 +172,8 @@ class _Sending:
         self._wait = wait
         self._in_use: StoreInUseError | None = None
         self._has_outbox = False
+        self._has_met_relay = False
+        self._is_asking_who = False
         self._told: set[str] = set()
 
     # On its way
@@ -157,14 +185,10 @@ class _Sending:
         Raises:
             AgoraError: Why it was not taken, or not confirmed.
         """
-        loop = asyncio.get_running_loop()
-        deadline = None if timeout is None else loop.time() + timeout
+        self._began = asyncio.get_running_loop().time()
+        deadline = None if timeout is None else self._began + timeout
         client, self._in_use = await connect(
-            self._asked,
-            self._config,
-            hear=self._hear,
-            reconnect=self._wait,
-            **_how_to_connect(self._letter, self._config.contacts, timeout),
+            self._asked, self._config, hear=self._hear, **self._how_to_connect()
         )
         self._has_outbox = self._in_use is None and self._asked.outbox_path is not None
         async with client:
@@ -175,7 +199,9 @@ class _Sending:
         waited = client.outbox
         try:
             async with asyncio.timeout_at(deadline) as limit:
+                await self._find_out_who(client)
                 self.receipt = await self._letter.post(client)
+                self._remember(self.receipt.to)
                 await self._settled(self.receipt)
                 await _first_words(waited)
         except TimeoutError:
@@ -190,20 +216,54 @@ class _Sending:
         if self._letter.confirm:
             await self._confirmed(client, deadline)
 
+    def _how_to_connect(self) -> dict[str, Any]:
+        """
+        Return what a client needs for the letter.
+
+        Mail is what ``agora listen`` takes; here it is for an acknowledgement alone, which
+        may come after the connection was lost. Whoever is known without the relay is
+        written to also without it.
+        """
+        return {
+            "receive": self._letter.confirm,
+            "presence": [self._letter.to] if self._letter.to else "all",
+            "connect_timeout": 0,
+            "reconnect": self._wait or self._letter.confirm,
+        }
+
+    async def _find_out_who(self, client: Client) -> None:
+        """Wait for the relay where only that can tell who is meant."""
+        if self._letter.to is None:
+            self._is_asking_who = True
+            await registered(client, is_patient=self._wait)
+            self._is_asking_who = False
+
+    def _remember(self, to: str) -> None:
+        """Remember whom we wrote to, who may answer whatever the policy is."""
+        if is_peer_id(to):
+            self._asked.recent_peers.note("wrote_to", to)
+
     async def _settled(self, receipt: Receipt) -> None:
         """Wait for the relay's word; for more than the first one only where it may soon come."""
         await receipt.first_word()
         if self._wait and receipt.why is not None:
             self._tell_wait(_reason(receipt.why, self._letter.peer))
-        if self._wait or receipt.why in _SOON:
+        if self._wait or (self._has_met_relay and receipt.why in _SOON):
             await receipt.settled()
 
     async def _confirmed(self, client: Client, deadline: float | None) -> None:
         assert self.receipt is not None, "it was taken"
         if not client.protocol:
             raise NoAnswerError("this relay speaks the reference dialect: nobody confirms there")
-        left = None if deadline is None else deadline - asyncio.get_running_loop().time()
-        outcome = await self.receipt.confirmed(left)
+        now = asyncio.get_running_loop().time
+        try:
+            outcome = await self.receipt.confirmed(None if deadline is None else deadline - now())
+        except NoAnswerError as late:
+            away = f" ({client.error})" if client.error else ""
+            raise NoAnswerError(
+                f"no acknowledgement came within {now() - self._began:.1f} s{away}; the message "
+                f"itself is {_HAS[self.receipt.status]}, and need not be sent again"
+            ) from late
         if outcome == "failed":
             raise RefusedError(
                 "failed", "the peer gave the message up", envelope_id=self.receipt.id
@@ -218,6 +278,8 @@ class _Sending:
         """Return what kept the letter from being taken."""
         if client.error is not None:
             return client.error
+        if self._is_asking_who:
+            return NotConnectedError("no relay has registered us in time")
         if self.receipt is None or self.receipt.why is None:
             return NoAnswerError("the relay did not say in time whether it took the message")
         advice = "" if self._keeps else _LATER
@@ -233,12 +295,18 @@ class _Sending:
 
     def _say(self, receipt: Receipt, text: str, status: str) -> None:
         is_broadcast = self._letter.peer == EVERYONE
-        to = EVERYONE if is_broadcast else receipt.to
-        shown = "everyone" if is_broadcast else self._shown(to)
-        members: Members = {"status": str(status), "id": receipt.id, "to": to}
+        shown = _heard_by(receipt.count) if is_broadcast else self._shown(receipt.to)
+        members: Members = {"status": str(status), **self._members(receipt)}
         if receipt.count is not None:
             members["count"] = receipt.count
-        self._asked.say(text.format(shown), members | {"type": self._letter.type})
+        self._asked.say(text.format(shown), members)
+
+    def _members(self, receipt: Receipt | None) -> Members:
+        kind: Members = {"type": self._letter.type}
+        if receipt is None:
+            return kind
+        to = EVERYONE if self._letter.peer == EVERYONE else receipt.to
+        return {"id": receipt.id, "to": to} | kind
 
     def _shown(self, peer: str) -> str:
         return styled_peer(PeerId(peer), None, self._config.contacts)
@@ -246,16 +314,25 @@ class _Sending:
     @property
     def _keeps(self) -> bool:
         """Whether what is not taken stays in the outbox."""
-        return self._has_outbox and self._letter.peer != EVERYONE
+        is_for_one = self._letter.peer != EVERYONE and not self._is_asking_who
+        return self._has_outbox and is_for_one
 
     def say_if_kept(self) -> None:
         """Say that it is in the outbox and goes out later; or why it is not, if it should be."""
-        if self.receipt is None or self.receipt.status is not Status.QUEUED:
+        receipt = self.receipt
+        if self._letter.peer == EVERYONE or (receipt and receipt.status is not Status.QUEUED):
             return
-        if self._keeps and self.receipt.outgoing.is_kept:
-            self._say(self.receipt, _KEPT, Status.QUEUED)
-        elif self._in_use is not None:
-            self._asked.remark(f"it is not kept either: {self._in_use}")
+        if receipt and self._keeps and receipt.outgoing.is_kept:
+            self._say(receipt, _KEPT, Status.QUEUED)
+        elif why := self._why_not_kept():
+            members: Members = {"status": "not_kept", **self._members(receipt), "message": why}
+            self._asked.tell(f"not kept: {why}", members)
+
+    def _why_not_kept(self) -> str | None:
+        if self._is_asking_who and self._has_outbox:
+            peer = printable_line(self._letter.peer)
+            return f"only a relay can tell who {peer} is: with a full id it would be kept"
+        return str(self._in_use) if self._in_use else None
 
     def refuse_to_stop(self) -> None:
         """
@@ -270,9 +347,14 @@ class _Sending:
             raise StoppedError("interrupted; it was not confirmed yet")
 
     def _hear(self, event: ClientEvent) -> None:
-        is_away = isinstance(event, StateChanged) and event.state is ConnectionState.CONNECTING
-        if is_away and self._wait:
-            self._tell_wait(f"no relay at {printable_line(self._asked.relay_url(self._config))}")
+        match event:
+            case StateChanged(ConnectionState.CONNECTED):
+                self._has_met_relay = True
+            case StateChanged(ConnectionState.CONNECTING) if self._wait:
+                url = printable_line(self._asked.relay_url(self._config))
+                self._tell_wait(f"no relay at {url}")
+            case Trouble(StoreDamagedError() as damage):
+                self._asked.remark(error_line(damage))
 
     def _tell_wait(self, what: str) -> None:
         """Say what ``--wait`` waits for: each thing once."""
@@ -287,25 +369,10 @@ class _Sending:
             refusal = receipt.outgoing.refusal
             if receipt.status in _TAKEN:
                 text = _TAKEN[receipt.status].format(self._shown(receipt.to))
-                self._asked.remark(f"from the outbox: {text}")
+                self._asked.remark(f"from the outbox: {text}: {outgoing_text(receipt)}")
             elif refusal is not None:
-                why = printable_line(str(refusal))
-                self._asked.remark(f"from the outbox: refused to {self._shown(receipt.to)}: {why}")
-
-
-def _how_to_connect(letter: _Letter, contacts: Directory, timeout: float | None) -> dict[str, Any]:
-    """
-    Return what a client needs for a letter.
-
-    Mail is what ``agora listen`` takes; here it is for an acknowledgement alone. Whoever
-    is known without the relay is written to also without it.
-    """
-    is_known = expand(letter.peer, contacts) is not None
-    return {
-        "receive": letter.confirm,
-        "presence": [letter.peer] if is_known else "all",
-        "connect_timeout": 0 if is_known else timeout,
-    }
+                text = f"refused to {self._shown(receipt.to)}: {outgoing_text(receipt)}"
+                self._asked.remark(f"from the outbox: {text}: {printable_line(str(refusal))}")
 
 
 async def _first_words(receipts: Sequence[Receipt]) -> None:
@@ -321,6 +388,9 @@ _TAKEN = {
 }
 """What the relay said of what it took."""
 
+_HAS = {status: status.value for status in _TAKEN} | {Status.DUPLICATE: "there already"}
+"""How the relay has what it took."""
+
 _KEPT = "kept in the outbox for {}; goes out with the next agora send or agora listen"
 
 _TO_ONESELF = (
@@ -331,6 +401,16 @@ _TO_ONESELF = (
 
 _SOON = (None, ErrorCode.RATE_LIMITED)
 """What keeps a message waiting for seconds; the rest may take as long as the peer is away."""
+
+
+def _heard_by(count: int | None) -> str:
+    """Return to whom a broadcast went, as far as the relay tells."""
+    match count:
+        case None:
+            return "everyone"
+        case 0:
+            return "nobody: no one else is online"
+    return some(count, "session")
 
 
 def not_taken(code: str, peer: str, advice: str) -> NotTakenError:

@@ -260,6 +260,8 @@ class Client:
         if self._keeping is not None:
             for outgoing in self._keeping.open(loop.call_soon_threadsafe):
                 self._sending.restore(outgoing)
+            for damage in self._keeping.damage:
+                self._listeners.tell(Trouble(damage))
         self._task = loop.create_task(
             self._live(self._link), name=f"agora client @{self.identity.peer_id[-8:]}"
         )

@@ -7,11 +7,11 @@ It is opened when the client connects and closed with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from agora.client.store import ClientStore
+from agora.client.store import ClientStore, StoreDamagedError
 from agora.errors import NotConnectedError
 from agora.keys import PeerId
 from agora.protocol.client.outbox import Done, Outgoing
@@ -28,6 +28,9 @@ class Keeping:
         path: Its file.
         peer_id: Whose it is.
         tell: Called with a message when it is kept, or cannot be.
+
+    Attributes:
+        damage: What was found damaged, when it was opened.
     """
 
     def __init__(self, path: Path, peer_id: PeerId, tell: Callable[[Outgoing], None]) -> None:
@@ -36,6 +39,7 @@ class Keeping:
         self._tell = tell
         self._store: ClientStore | None = None
         self._numbers: dict[Outgoing, int] = {}
+        self.damage: Sequence[StoreDamagedError] = ()
 
     def open(self, post: Callable[[Callable[[], None]], object]) -> list[Outgoing]:
         """
@@ -49,6 +53,7 @@ class Keeping:
         """
         store = ClientStore(self._path, peer_id=self._peer_id)
         kept = store.outgoing()
+        self.damage = store.damage()
         store.start(post)
         self._store = store
         found = []

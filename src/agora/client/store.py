@@ -16,7 +16,7 @@ from typing import Final
 
 from agora.client.store_file import KeptRow, Outcome, StoreFile, StoreInUseError
 from agora.envelope import Envelope, open_envelope
-from agora.errors import ClosedError, EnvelopeError, TryAgainError
+from agora.errors import AgoraError, ClosedError, EnvelopeError, TryAgainError
 from agora.files import FilePath
 from agora.group_commit import GroupCommit, nobody
 from agora.keys import PeerId
@@ -30,6 +30,7 @@ __all__ = [
     "KeptMessage",
     "NotKeptError",
     "Outcome",
+    "StoreDamagedError",
     "StoreInUseError",
     "default_store_path",
 ]
@@ -50,6 +51,12 @@ class NotKeptError(TryAgainError):
     """The disk did not take it: nothing was kept, and the same call may succeed later."""
 
     code = "not_kept"
+
+
+class StoreDamagedError(AgoraError):
+    """What was kept is damaged, and set aside; the message says where, and how much it was."""
+
+    code = "store_damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +128,7 @@ class ClientStore:
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self.damaged: tuple[DamagedMessage, ...] = ()
+        self._path = Path(path)
         self._peer_id = peer_id
         self._file = StoreFile(
             path, peer_id=peer_id, seen_for=seen_for, max_seen=max_seen, clock=clock
@@ -134,6 +142,21 @@ class ClientStore:
     def set_aside(self) -> Path | None:
         """Where the file is that was found damaged and replaced by an empty one; None if none."""
         return self._file.set_aside
+
+    def damage(self) -> list[StoreDamagedError]:
+        """Return what was found damaged, and where it is now; :meth:`outgoing` is asked before."""
+        found = []
+        if self.set_aside is not None:
+            lost = self._file.lost
+            what = "what was to be sent" if lost is None else f"{_messages(lost)} to be sent"
+            found.append(
+                f"{self._path} was damaged, and is now {self.set_aside}; lost with it: {what}, "
+                "and the memory of what was received, which may come once more"
+            )
+        if self.damaged:
+            count = _messages(len(self.damaged))
+            found.append(f"damaged in {self._path}, set aside there and not sent: {count}")
+        return [StoreDamagedError(text) for text in found]
 
     def start(self, post: Callable[[Callable[[], None]], object]) -> None:
         """
@@ -209,7 +232,8 @@ class ClientStore:
         if number in {message.number for message in self.damaged}:
             return  # told before, and its removal is under way
         self.damaged += (DamagedMessage(number, why),)
-        _log.warning("damaged message set aside", extra={"fields": {"number": number, "why": why}})
+        fields = {"path": str(self._path), "number": number, "why": why}
+        _log.warning("damaged message set aside", extra={"fields": fields})
         if self._writer is None:
             self._file.bury(number)
             self._file.commit()
@@ -289,6 +313,10 @@ def default_store_path(config_path: FilePath) -> Path:
     """
     path = Path(config_path)
     return path.with_name(f"{path.stem}.outbox.sqlite3")
+
+
+def _messages(count: int) -> str:
+    return "1 message" if count == 1 else f"{count} messages"
 
 
 def _tell(done: Told, result: Exception | None) -> None:

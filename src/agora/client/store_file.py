@@ -13,7 +13,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -101,6 +101,7 @@ class StoreFile:
 
     Attributes:
         set_aside: Where the file is now that was found damaged and replaced; None if it was not.
+        lost: How many messages wait in that one; None where it cannot be told.
 
     Raises:
         StoreInUseError: When it is open already.
@@ -118,6 +119,7 @@ class StoreFile:
         clock: Callable[[], int],
     ) -> None:
         self.set_aside: Path | None = None
+        self.lost: int | None = None
         self._path = Path(os.path.realpath(path))  # a link stays a link
         self._peer_id = peer_id
         self._seen_for_ms = int(seen_for * 1000)
@@ -248,9 +250,11 @@ class StoreFile:
             return self._open()
         except _DamageError as damage:
             self.set_aside = _move_aside(self._path, self._clock())
+            self.lost = _count_outgoing(self.set_aside)
             fields = {"path": str(self._path), "now_at": str(self.set_aside), "why": str(damage)}
             hint = "what it held is not sent, and not known as heard"
-            _log.warning("damaged store set aside", extra={"fields": fields | {"hint": hint}})
+            fields |= {"messages": "unknown" if self.lost is None else str(self.lost), "hint": hint}
+            _log.warning("damaged store set aside", extra={"fields": fields})
             return self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -312,8 +316,8 @@ def _lock(path: Path) -> sqlite3.Connection:
         if _code(error) != sqlite3.SQLITE_BUSY:
             raise
         raise StoreInUseError(
-            f"{path} is in use by another process: stop that one, or use another file or profile"
-        ) from error
+            f"{path} is in use by another process: stop that one, or use another file"
+        ) from None
     return connection
 
 
@@ -401,6 +405,18 @@ def _move_aside(path: Path, now_ms: int) -> Path:
     with suppress(OSError):
         sync_directory(path.parent)
     return aside
+
+
+def _count_outgoing(path: Path) -> int | None:
+    """Return how many messages wait in a damaged file, which is only read; None if nobody knows."""
+    # Without a log it is opened so that none is made beside it; with one, that counts too.
+    how = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?{how}", uri=True)) as database:
+            (count,) = database.execute("SELECT count(*) FROM outgoing").fetchone()
+    except (sqlite3.Error, UnicodeDecodeError):
+        return None
+    return int(count)
 
 
 @contextmanager

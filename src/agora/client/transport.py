@@ -6,6 +6,7 @@ Everything about proxies, headers and TLS is the ``websockets`` library's.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -134,9 +135,19 @@ async def open_transport(url: str, options: TransportOptions) -> Transport:
         status = error.response.status_code
         raise NotConnectedError(f"{url} answered HTTP {status} instead of a WebSocket") from error
     except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
-        why = str(error) or type(error).__name__  # a reset has no words of its own
-        raise NotConnectedError(f"no relay at {url}: {why}") from error
+        raise NotConnectedError(f"no relay at {url}: {_why(url, error)}") from error
     return Transport(socket)
+
+
+def _why(url: str, error: Exception) -> str:
+    """Say what kept us from connecting, in the system's words where it has some for people."""
+    why = str(error) or type(error).__name__  # a reset has no words of its own
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        why = os.strerror(error.errno)
+    is_no_tls = isinstance(error, ssl.SSLError | ConnectionResetError)
+    if is_no_tls and urlsplit(url).scheme == "wss":
+        why += "; it may not speak TLS: try ws://"
+    return why
 
 
 _CLOSE_TIMEOUT = 2.0

@@ -100,9 +100,11 @@ def test_a_proof_for_another_relay_is_none_and_the_error_names_both() -> None:
     error = error_of(alice)
 
     assert error.code == "proof_failed"
-    assert "relay.example.org:443" in error.message
-    assert AUDIENCE in error.message
-    assert "--public-name" in error.message
+    assert error.message == (
+        "Proof failed: it is for relay.example.org:443, and this relay knows itself as "
+        f"{AUDIENCE}: connect to that, or have the operator add relay.example.org:443 "
+        "to --public-name"
+    )
     assert alice.close_code is CloseCode.PROOF_FAILED
 
 

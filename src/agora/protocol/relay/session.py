@@ -254,14 +254,14 @@ class RelaySession:
         return [Pin(self.id, peer)]
 
     def _proof_failed(self, request: Authenticate) -> Refusal:
-        ours = ", ".join(self._door.audiences) or "nothing"
-        meant = request.audience
-        if meant is None or meant in self._door.audiences:
+        ours = " or ".join(self._door.audiences) or "nothing"
+        if request.audience is None or request.audience in self._door.audiences:
             text = f"Proof failed: the signature is not the key's, for this challenge, for {ours}"
         else:
+            meant = sanitize_text(request.audience)[:_MAX_SHOWN]
             text = (
-                f"Proof failed: it is for {sanitize_text(meant)[:_MAX_SHOWN]}, and this relay "
-                f"knows itself as {ours}; start it with --public-name"
+                f"Proof failed: it is for {meant}, and this relay knows itself as {ours}: "
+                f"connect to that, or have the operator add {meant} to --public-name"
             )
         return Refusal(ErrorCode.PROOF_FAILED, text)
 
