@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from agora.codes import ErrorCode, ReceiptStatus
 from agora.frames import encode_delivery
@@ -39,41 +39,15 @@ from agora.protocol.relay.actions import (
     Send,
     SessionId,
     Settle,
-    Store,
     Ticket,
 )
 from agora.protocol.relay.admission import ReplayWindow
 from agora.protocol.relay.feed import MailFeed
+from agora.protocol.relay.holding import Held, Holding
 from agora.protocol.relay.refusal import Refusal, duplicate
 from agora.protocol.relay.removals import Removals
 
 __all__ = ["Recipient"]
-
-
-@dataclass(slots=True)
-class _Held:
-    """
-    A message in memory: live, or on its way to the mailbox.
-
-    Attributes:
-        mail: The message.
-        tickets: Who waits for word of it; more than one if it was sent again meanwhile.
-        is_live: Whether a session was sent it before it was stored.
-        is_owed: Whether it was taken already, so that the mailbox must have room for it.
-        is_storing: Whether it is on its way to the mailbox.
-        deadline: When a live one is stored unless it was acked.
-        nacks: How often it was nacked, where there is no mailbox to count that.
-        follows: Position of the message that it must not overtake; 0 for none.
-    """
-
-    mail: Mail
-    tickets: list[Ticket] = field(default_factory=list)
-    is_live: bool = False
-    is_owed: bool = False
-    is_storing: bool = False
-    deadline: float = math.inf
-    nacks: int = 0
-    follows: int = 0
 
 
 class Recipient:
@@ -95,8 +69,7 @@ class Recipient:
         self._limits = limits
         self._taken = taken
         self._feeds: dict[SessionId, MailFeed] = {}
-        self._held: dict[int, _Held] = {}  # by position, which is in order
-        self._held_at: dict[str, int] = {}  # the same by envelope id
+        self._held = Holding()
         self._settled: set[str] = set()  # ids settled while a page of them may be on its way
         self._given_up: set[str] = set()  # ids given up that a session still has
         self._removals = Removals(peer, max_unknown=limits.mailbox_max_messages)
@@ -138,8 +111,8 @@ class Recipient:
     def put_away(self, why: str) -> list[Action]:
         """Store what is live, or refuse it where there is no mailbox: *why* goes to the sender."""
         if self.has_mailbox:
-            return self._store_through(math.inf)
-        live = [held for held in self._held.values() if not held.is_storing]
+            return self._held.store_through(math.inf)
+        live = [held for held in self._held if not held.is_storing]
         return [action for held in live for action in self._refuse_held(held, why)]
 
     # Messages come
@@ -160,9 +133,9 @@ class Recipient:
             Refusal: ``unavailable`` when no session has room and there is no mailbox;
                 ``rate_limited`` when it is under way too many times already.
         """
-        if mail.envelope_id in self._held_at:
+        if (first_copy := self._held.find(mail.envelope_id)) is not None:
             # Not known yet what becomes of the first copy: its answer is for both.
-            return self._wait_too(self._held[self._held_at[mail.envelope_id]], ticket)
+            return self._wait_too(first_copy, ticket)
         if mail.envelope_id in self._given_up:
             self._forget(mail.envelope_id)
         if self._is_with_a_feed(mail.envelope_id):
@@ -172,15 +145,14 @@ class Recipient:
         takers = [feed for feed in self._feeds.values() if can_go_live and feed.takes_live]
         if not takers and not self.has_mailbox:
             raise _unavailable(mail, "it has too much unread already")
-        held = self._hold(mail, ticket)
-        held.follows = self._held_at.get(after, 0) if after else 0
+        held = self._held.add(mail, ticket, after=after)
         held.is_owed = ticket is None  # a bounce, which nobody would send again
         for feed in self._feeds.values():
             if feed.can_ack and feed not in takers:
                 feed.miss()
         return self._go_live(held, takers, now) if takers else self._go_to_mailbox()
 
-    def _wait_too(self, held: _Held, ticket: Ticket | None) -> list[Action]:
+    def _wait_too(self, held: Held, ticket: Ticket | None) -> list[Action]:
         if len(held.tickets) >= _MAX_TICKETS:
             text = (
                 f"Envelope {held.mail.envelope_id} is under way {len(held.tickets)} times already"
@@ -189,7 +161,7 @@ class Recipient:
         held.tickets += [ticket] if ticket else []
         return []
 
-    def _go_live(self, held: _Held, takers: list[MailFeed], now: float) -> list[Action]:
+    def _go_live(self, held: Held, takers: list[MailFeed], now: float) -> list[Action]:
         held.is_live = held.is_owed = True
         self._await_ack(held, now)
         for feed in takers:
@@ -198,31 +170,32 @@ class Recipient:
         return [Send(tuple(feed.session for feed in takers), _delivery_text(held.mail))]
 
     def _go_to_mailbox(self) -> list[Action]:
-        stores = self._store_through(math.inf)
+        stores = self._held.store_through(math.inf)
         # Read behind the stores, in the order in which all are asked for.
         return stores + [action for feed in self._feeds.values() for action in self._read_on(feed)]
 
     def has_taken(self, envelope_id: str) -> bool:
         """Tell whether a message is under way here."""
-        return envelope_id in self._held_at
+        return self._held.find(envelope_id) is not None
 
     def stored(self, mail: Mail, now: float) -> list[Action]:
         """*mail* is committed: whoever waits for word of it gets that."""
-        held = self._let_go(mail.position)
-        # None: it was acked meanwhile, and told as delivered.
-        told = [] if held is None else self._answer_all(held, ReceiptStatus.STORED, now)
+        told: list[Action] = []
+        if held := self._held.at(mail.position):  # else it was acked meanwhile, and told so
+            self._held.let_go(held)
+            told = self._answer_all(held, ReceiptStatus.STORED, now)
         return told + [action for feed in self._feeds.values() for action in _bring(feed, mail)]
 
     def not_stored(self, mail: Mail, refusal: Refusal, now: float) -> list[Action]:
         """*mail* could not be stored: a session may still ack it, else its sender keeps it."""
-        held = self._held.get(mail.position)
+        held = self._held.at(mail.position)
         if held is None:
             return []
         if self._is_with_a_session(mail.position):
             held.is_storing = False
             self._await_ack(held, now)
             return []
-        self._let_go(mail.position)
+        self._held.let_go(held)
         if refusal.code is ErrorCode.DUPLICATE:  # it is there: what follows it may come
             self._remember(mail.sender, mail.envelope_id, now)
         return [Settle(ticket, refusal) for ticket in held.tickets]
@@ -259,10 +232,10 @@ class Recipient:
         """Return a page with what is between it and only in memory, by position."""
         end = math.inf if is_last else page[-1].position
         found = {mail.position: mail for mail in page}
-        for position, held in self._held.items():
+        for held in self._held:
             # Only what is live: the rest is being stored, may be known there, and will be read.
-            if held.is_live and feed.cursor < position <= end:
-                found.setdefault(position, held.mail)
+            if held.is_live and feed.cursor < held.mail.position <= end:
+                found.setdefault(held.mail.position, held.mail)
         return [found[position] for position in sorted(found)]
 
     def _is_due(self, mail: Mail, feed: MailFeed) -> bool:
@@ -288,8 +261,9 @@ class Recipient:
             is_known = self._is_with_a_feed(envelope_id)
             entry = feed.release(envelope_id) if feed else None
             self._note_settled(envelope_id)
-            held = self._let_go(self._held_at.get(envelope_id, 0))
+            held = self._held.find(envelope_id)
             if held is not None:
+                self._held.let_go(held)
                 actions += self._answer_all(held, ReceiptStatus.DELIVERED, now)
             elif entry is not None:
                 self._remember(entry.sender, envelope_id, now)
@@ -325,10 +299,10 @@ class Recipient:
             if entry is None:
                 continue  # only what a session has can it put off
             feed.postpone(entry, now + delay)
-            held = self._held.get(entry.position)
+            held = self._held.at(entry.position)
             if self.has_mailbox:
                 counted.append(envelope_id)
-                actions += self._store_through(entry.position) if held else []
+                actions += self._held.store_through(entry.position) if held else []
             elif held is not None:
                 actions += self._count_nack(held)
         if counted:
@@ -368,57 +342,30 @@ class Recipient:
         """Let time pass: store what was not acked in time, send again what was put off."""
         if now < self._next_due:
             return []
-        late = [position for position, held in self._held.items() if held.deadline <= now]
-        actions = self._store_through(max(late, default=0)) + self._removals.ask()
+        actions = self._held.store_late(now) + self._removals.ask()
         for feed in self._feeds.values():
             if feed.resume(now):
                 actions += self._read_on(feed)
-        deadlines = (held.deadline for held in self._held.values())
         postponed = (until for feed in self._feeds.values() for until in feed.postponed.values())
-        self._next_due = min(itertools.chain(deadlines, postponed), default=math.inf)
+        self._next_due = min(self._held.next_deadline(), *postponed, math.inf)
         return actions
 
     # What is held in memory
 
-    def _hold(self, mail: Mail, ticket: Ticket | None) -> _Held:
-        held = self._held[mail.position] = _Held(mail, [ticket] if ticket else [])
-        if mail.envelope_id:
-            self._held_at[mail.envelope_id] = mail.position
-        return held
-
-    def _await_ack(self, held: _Held, now: float) -> None:
+    def _await_ack(self, held: Held, now: float) -> None:
         if self.has_mailbox:  # else nothing can be done but wait
             held.deadline = now + self._limits.ack_timeout
             self._next_due = min(self._next_due, held.deadline)
 
-    def _let_go(self, position: int) -> _Held | None:
-        held = self._held.pop(position, None)
-        if held is not None:
-            self._held_at.pop(held.mail.envelope_id, None)
-        return held
-
-    def _store_through(self, position: float) -> list[Action]:
-        """Store what is live up to *position*: a crash must leave no later one alone."""
-        return [
-            self._store(held)
-            for held in self._held.values()
-            if held.mail.position <= position and not held.is_storing
-        ]
-
-    def _store(self, held: _Held) -> Action:
-        held.is_storing, held.deadline = True, math.inf
-        follows = held.follows if held.follows in self._held else 0
-        return Store(held.mail, is_owed=held.is_owed, follows=follows)
-
-    def _count_nack(self, held: _Held) -> list[Action]:
+    def _count_nack(self, held: Held) -> list[Action]:
         held.nacks += 1
         if held.nacks < self._limits.max_nacks:
             return []
         self.gave_up(held.mail)
         return self._refuse_held(held, f"it was put off {held.nacks} times")
 
-    def _refuse_held(self, held: _Held, why: str) -> list[Action]:
-        self._let_go(held.mail.position)
+    def _refuse_held(self, held: Held, why: str) -> list[Action]:
+        self._held.let_go(held)
         return [Settle(ticket, _unavailable(held.mail, why)) for ticket in held.tickets]
 
     def _is_with_a_feed(self, envelope_id: str) -> bool:
@@ -429,7 +376,7 @@ class Recipient:
 
     # Words
 
-    def _answer_all(self, held: _Held, status: ReceiptStatus, now: float) -> list[Action]:
+    def _answer_all(self, held: Held, status: ReceiptStatus, now: float) -> list[Action]:
         self._remember(held.mail.sender, held.mail.envelope_id, now)
         receipt = Receipt(held.mail.envelope_id, self.peer, status)
         of_repeat = replace(receipt, is_of_repeat=True)
