@@ -877,3 +877,18 @@ def test_acks_of_what_may_be_on_disk_are_one_job_at_a_time() -> None:
             bob.says(encode_ack(f"{number:032x}{other:032x}" for other in range(1_000)))
 
         assert talk.disk.waiting <= 1
+
+
+def test_acks_that_follow_each_other_are_all_written_before_what_comes_next() -> None:
+    talk = Conversation()
+    alice, bob = talk.meet_proven("alice", "bob")
+    bob.leaves()
+    sent = [alice.sends(bob, text) for text in "123"]
+    bob, returned = talk.prove("bob"), talk.connect("bob")
+    returned.proves(answer=False)
+    with talk.busy_disk():
+        for envelope in sent:
+            bob.acks(envelope)
+        returned.authenticates(returned.keys)
+
+    assert returned.hears() == ["registered with alice"]

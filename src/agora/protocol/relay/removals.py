@@ -1,8 +1,9 @@
 """
-What a peer has acked and the disk still holds: taken out by one job at a time, until that worked.
+What a peer has acked and the disk still holds: taken out at once, and again until that worked.
 
-A disk that fails for a while must not bring mail again that was acked, and a
-stranger who acks what nobody ever sent must not fill the queue of the disk.
+A disk that fails for a while must not bring mail again that was acked. And who
+acks what nobody ever sent must not fill the queue of the disk: ids that are
+only possible go there one job at a time.
 """
 
 from __future__ import annotations
@@ -28,30 +29,35 @@ class Removals:
     def __init__(self, peer: PeerId, *, max_unknown: int) -> None:
         self._peer = peer
         self._max_unknown = max_unknown
-        self._ids: dict[str, None] = {}
-        self._is_asked = False
+        self._known: dict[str, None] = {}
+        self._unknown: dict[str, None] = {}
+        self._asked: set[str] = set()
 
     def __contains__(self, envelope_id: object) -> bool:
-        return envelope_id in self._ids
+        return envelope_id in self._known or envelope_id in self._unknown
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._known) + len(self._unknown)
 
     def add(self, envelope_id: str, *, is_known: bool) -> None:
         """Have a message removed; *is_known* when it certainly was on its way to the peer."""
-        if is_known or len(self._ids) < self._max_unknown:
-            self._ids[envelope_id] = None
+        if is_known:
+            self._known[envelope_id] = None
+        elif len(self._unknown) < self._max_unknown:
+            self._unknown[envelope_id] = None
 
     def ask(self) -> list[Action]:
-        """Return the job for all there is, unless one is under way."""
-        if self._is_asked or not self._ids:
-            return []
-        self._is_asked = True
-        return [RemoveIds(self._peer, tuple(self._ids))]
+        """Return the job for what no job was asked for yet."""
+        wanted = [*self._known]
+        if self._asked.isdisjoint(self._unknown):
+            wanted += self._unknown
+        new = tuple(one for one in wanted if one not in self._asked)
+        self._asked.update(new)
+        return [RemoveIds(self._peer, new)] if new else []
 
     def done(self, ids: Sequence[str], *, has_worked: bool) -> None:
         """A job has ended; what it could not remove is asked for again."""
-        self._is_asked = False
-        if has_worked:
-            for envelope_id in ids:
-                self._ids.pop(envelope_id, None)
+        self._asked.difference_update(ids)
+        for envelope_id in ids if has_worked else ():
+            self._known.pop(envelope_id, None)
+            self._unknown.pop(envelope_id, None)
