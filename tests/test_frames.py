@@ -383,10 +383,8 @@ def message(**members: object) -> str:
 def test_a_message_may_have_several_recipients_each_once() -> None:
     envelope = Sealed({"id": ID})
 
-    assert decode_request(message(to=[BOB, ALICE, BOB])) == Submit(
-        (BOB, ALICE), envelope, is_list=True
-    )
-    assert decode_request(message(to=[BOB])) == Submit((BOB,), envelope, is_list=True)
+    assert decode_request(message(to=[BOB, ALICE, BOB])) == Submit((BOB, ALICE), envelope)
+    assert decode_request(message(to=[BOB])) == Submit((BOB,), envelope)
 
 
 @pytest.mark.parametrize("to", [[], [""], [BOB, 7], [[BOB]], [None], {}, "", None])

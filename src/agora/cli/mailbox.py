@@ -20,7 +20,8 @@ from agora.cli.output import Members, some
 from agora.cli.settings import default_data_dir, flags_of
 from agora.errors import AgoraError, ConfigurationError, MissingExtraError
 from agora.keys import PUBLIC_KEY_PREFIX, PeerId
-from agora.mailbox import DeadLetter, Mailbox, MailboxBounds, MailboxSummary, SqliteMailbox
+from agora.mailbox import DeadLetter, Mailbox, MailboxSummary, SqliteMailbox
+from agora.mailbox.base import NO_BOUNDS
 from agora.mailbox.lock import DirectoryLock
 from agora.mailbox.opening import MAILBOX_FILE
 from agora.mailbox.wal import read_log
@@ -241,17 +242,13 @@ def _opened() -> Iterator[Mailbox]:
         )
     _refuse_damaged(path)
     try:
-        store = SqliteMailbox(path, _NO_BOUNDS)
+        store = SqliteMailbox(path, NO_BOUNDS)
         try:
             yield store
         finally:
             store.close()
     except sqlite3.Error as error:
         raise AgoraError(f"cannot use {path}: {error}") from error
-
-
-_NO_BOUNDS = MailboxBounds(max_messages=2**53, max_bytes=2**53)
-"""Nothing is put here."""
 
 
 def _refuse_damaged(path: Path) -> None:

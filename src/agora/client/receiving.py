@@ -15,6 +15,7 @@ from agora.client.message import Answer, Handling, Message
 from agora.client.requests import Requests
 from agora.envelope import Envelope
 from agora.errors import AgoraError
+from agora.frames import MAX_NACK_DELAY
 from agora.keys import PeerId
 from agora.protocol.client import consent
 from agora.protocol.client.acknowledger import Acknowledger
@@ -174,7 +175,7 @@ class Receiving:
     def _put_aside(self, message: Message) -> None:
         """Keep a stranger's message until somebody has decided; of too many the relay does."""
         if sum(map(len, self._aside.values())) >= _MAX_ASIDE:
-            message._handling.nack(_LATER)
+            message._handling.nack(MAX_NACK_DELAY)
             return
         is_first = message.sender not in self._aside
         self._aside.setdefault(message.sender, []).append(message)
@@ -235,6 +236,3 @@ class Receiving:
 
 _MAX_ASIDE = 200
 """Messages of strangers kept here until somebody decides: most of a relay's window of 256."""
-
-_LATER = 3_600.0
-"""Seconds after which more of them are brought again: the longest a relay puts them off."""

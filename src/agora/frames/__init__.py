@@ -45,6 +45,7 @@ from agora.frames.answers import (
 from agora.frames.members import PROTOCOL, is_nonce
 from agora.frames.requests import (
     MAX_IDS,
+    MAX_NACK_DELAY,
     MAX_NACK_DELAY_MS,
     PING,
     WATCH_ALL,
@@ -72,6 +73,7 @@ from agora.frames.requests import (
 
 __all__ = [
     "MAX_IDS",
+    "MAX_NACK_DELAY",
     "MAX_NACK_DELAY_MS",
     "PING",
     "PONG",

@@ -20,6 +20,7 @@ from agora.keys import PeerId, is_peer_id
 
 __all__ = [
     "MAX_IDS",
+    "MAX_NACK_DELAY",
     "MAX_NACK_DELAY_MS",
     "PING",
     "WATCH_ALL",
@@ -52,6 +53,9 @@ MAX_IDS = 1_000
 
 MAX_NACK_DELAY_MS = 3_600_000
 """The longest that a nack puts a message off: an hour."""
+
+MAX_NACK_DELAY = MAX_NACK_DELAY_MS / 1000
+"""The same in seconds."""
 
 
 # Values
@@ -114,14 +118,12 @@ class Submit:
     Attributes:
         to: One or more recipients, each once.
         envelope: What they get.
-        is_list: Whether ``to`` came as a list, which only Agora/1 knows.
         confirm: Whether the recipient shall send a signed acknowledgement.
         after: Id of the envelope that must have been taken for the same recipient before.
     """
 
     to: tuple[str, ...]
     envelope: Sealed
-    is_list: bool = False
     confirm: bool = False
     after: str | None = None
 
@@ -250,7 +252,7 @@ def _decode_submit(members: Members) -> Submit:
         raise _bad_member("message", "confirm", envelope, recipients[0])
     if not (isinstance(after, str) or "after" not in members):
         raise _bad_member("message", "after", envelope, recipients[0])
-    return Submit(recipients, envelope, isinstance(to, list), confirm, text_or_none(after))
+    return Submit(recipients, envelope, confirm, text_or_none(after))
 
 
 def _texts(values: list[Json]) -> tuple[str, ...] | None:

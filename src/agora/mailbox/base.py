@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from agora.errors import AgoraError
 from agora.keys import PeerId
+from agora.limits import Limits
 from agora.protocol.relay.actions import Mail
 
 __all__ = [
+    "NO_BOUNDS",
     "AlreadyStoredError",
     "DeadLetter",
     "Mailbox",
@@ -78,6 +80,21 @@ class MailboxBounds:
     sender_share: float = 1.0
     store_bytes: int = 2**63 - 1
     max_dead_letters: int = 10_000
+
+    @classmethod
+    def of(cls, limits: Limits) -> Self:
+        """Return the bounds that a relay with these *limits* keeps to."""
+        return cls(
+            max_messages=limits.mailbox_max_messages,
+            max_bytes=limits.mailbox_max_bytes,
+            sender_share=limits.mailbox_sender_share,
+            store_bytes=limits.store_max_bytes,
+            max_dead_letters=limits.max_dead_letters,
+        )
+
+
+NO_BOUNDS = MailboxBounds(max_messages=2**53, max_bytes=2**53)
+"""For who takes over what was stored before, or puts nothing there."""
 
 
 @dataclass(frozen=True, slots=True)

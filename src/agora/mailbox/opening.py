@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agora.errors import ConfigurationError
-from agora.mailbox.base import Mailbox, MailboxBounds
+from agora.mailbox.base import NO_BOUNDS, Mailbox, MailboxBounds
 from agora.mailbox.damage import CHECKED_BYTES, find_damage
 from agora.mailbox.lock import DirectoryLock
 from agora.mailbox.rescue import Rescued, rescue
@@ -114,14 +114,11 @@ def _start_anew(path: Path) -> Accident | None:
     return Accident(why, _exchange(path), rescued)
 
 
-_ENDLESS = MailboxBounds(max_messages=2**53, max_bytes=2**53)
-
-
 def _new(path: Path) -> SqliteMailbox:
     """Begin a file that is to be at *path* when it is whole."""
     unfinished = _unfinished_path(path)
     _remove(unfinished)
-    return SqliteMailbox(unfinished, _ENDLESS)
+    return SqliteMailbox(unfinished, NO_BOUNDS)
 
 
 def _unfinished_path(path: Path) -> Path:

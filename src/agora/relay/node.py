@@ -164,7 +164,6 @@ class Node:
         for seat in list(self._open.values()):
             self._carry_out(seat.session.tick(now=now))
         self._router.tick(now, self._wall_ms())
-        self._carry_out(self._router.pulse(now))
         self._look_for_changes()
         if self._limits.mailbox_max_age and now - self._expired_at >= _EXPIRE_EVERY:
             self._expired_at = now

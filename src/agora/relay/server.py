@@ -269,13 +269,7 @@ class Relay:
         return Identity.load_or_create(self._config.data_dir / "relay-identity.json")
 
     def _open_mailbox(self) -> Mailbox:
-        bounds = MailboxBounds(
-            max_messages=self._config.mailbox_max_messages,
-            max_bytes=self._config.mailbox_max_bytes,
-            sender_share=self._config.mailbox_sender_share,
-            store_bytes=self._config.store_max_bytes,
-            max_dead_letters=self._config.max_dead_letters,
-        )
+        bounds = MailboxBounds.of(self._config)
         if self._config.memory or self._config.data_dir is None:
             return MemoryMailbox(bounds)
         opened = open_mailbox(self._config.data_dir, bounds)

@@ -58,21 +58,11 @@ from agora.protocol.relay.policies import EnvelopePolicy, MailboxPolicy, ProofPo
 from agora.protocol.relay.router import RouterConfig
 from agora.relay.node import Node
 from agora.relay.writer import Done, Job, Work, commit_together
-from agora.testing.agent import Agent
+from agora.testing.agent import AUDIENCE, Agent
 from agora.testing.clock import ManualClock
 from agora.testing.line import Line, RelayCore
 
-__all__ = ["Agent", "Conversation", "Disk", "Line", "RelayCore", "Speaker", "keys_of"]
-
-
-def _bounds(limits: Limits) -> MailboxBounds:
-    return MailboxBounds(
-        max_messages=limits.mailbox_max_messages,
-        max_bytes=limits.mailbox_max_bytes,
-        sender_share=limits.mailbox_sender_share,
-        store_bytes=limits.store_max_bytes,
-        max_dead_letters=limits.max_dead_letters,
-    )
+__all__ = ["AUDIENCE", "Agent", "Conversation", "Disk", "Line", "RelayCore", "Speaker", "keys_of"]
 
 
 def keys_of(name: str) -> KeyPair:
@@ -155,7 +145,7 @@ class Conversation:
         self._limits = Limits(**limits)
         storage_keys = {keys_of(name).peer_id: name for name in storage_peers}
         self.clock = ManualClock()
-        self.mailbox: Mailbox = mailbox or MemoryMailbox(_bounds(self._limits))
+        self.mailbox: Mailbox = mailbox or MemoryMailbox(MailboxBounds.of(self._limits))
         self._config = RouterConfig(
             identity=keys_of("relay"),
             envelopes=policy,
@@ -235,9 +225,10 @@ class Conversation:
     # What happens around them
 
     def pass_time(self, seconds: float) -> None:
-        """Let *seconds* pass, with the relay's own tick at the end."""
+        """Let *seconds* pass, with the relay's own tick and pulse at the end."""
         self.clock.advance(seconds)
         self.node.tick()
+        self.node.pulse()
         self.settle()
 
     @contextmanager
@@ -269,9 +260,6 @@ class Conversation:
         self._last_timestamp = max(self.clock.wall_ms(), self._last_timestamp + 1)
         return self._last_timestamp
 
-
-AUDIENCE = "relay.test:9470"
-"""The name of the relay in every conversation, as proofs name it."""
 
 _NONCE = "0123456789abcdef" * 4
 

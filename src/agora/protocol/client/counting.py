@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from agora.canonical import canonical_text
 from agora.envelope import Envelope
+from agora.frames import MAX_NACK_DELAY
 from agora.keys import PeerId
 from agora.protocol.client.consent_rules import ConsentRules
 from agora.protocol.rates import TokenBucket
@@ -42,7 +43,7 @@ class Circle:
         self._together = together
         self._max_senders = max_senders
         self._senders: dict[PeerId, TokenBucket] = {}
-        self._turns = _Turns(rules.sender_messages, rules.sender_window, longest=_LONGEST_TURN)
+        self._turns = _Turns(rules.sender_messages, rules.sender_window, longest=MAX_NACK_DELAY)
         self._turns_together = _Turns(
             rules.stranger_messages, rules.stranger_window, longest=rules.stranger_window
         )
@@ -135,9 +136,6 @@ class _Turns:
 
 _EVERYBODY = ""
 """The one queue of those who share a rate."""
-
-_LONGEST_TURN = 3_600.0
-"""Seconds that a relay puts a message off at most."""
 
 _MAX_TURNS = 10_000
 """Turns that are remembered; whose is forgotten is given a new one."""

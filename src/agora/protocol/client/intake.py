@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from agora.envelope import Envelope
 from agora.errors import AgoraError, TryAgainError
-from agora.frames import MAX_IDS, encode_ack, encode_nack
+from agora.frames import MAX_IDS, MAX_NACK_DELAY, encode_ack, encode_nack
 from agora.protocol.client.seen import Outcome, SeenStore
 from agora.protocol.client.timing import Timing
 
@@ -188,7 +188,7 @@ class Intake:
         return min(self._timing.nack_first * 2.0 ** min(failures, 16), self._timing.nack_cap)
 
     def _nack(self, envelope_id: str, delay: float) -> None:
-        self._words.nacks.setdefault(min(max(delay, 0.0), _LONGEST_DELAY), []).append(envelope_id)
+        self._words.nacks.setdefault(min(max(delay, 0.0), MAX_NACK_DELAY), []).append(envelope_id)
         self._wake()
 
     # What is done
@@ -228,9 +228,6 @@ class Intake:
 
 _MAX_FAILURES = 10_000
 """Messages whose failures are counted; the oldest of more is put off as if for the first time."""
-
-_LONGEST_DELAY = 3_600.0
-"""Seconds that a relay puts a message off at most."""
 
 
 def _key(envelope: Envelope) -> Key:

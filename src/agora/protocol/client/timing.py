@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agora.frames import MAX_NACK_DELAY
+
 __all__ = ["Timing"]
 
 
@@ -30,4 +32,4 @@ class Timing:
     retry_first: float = 5.0
     retry_cap: float = 300.0
     nack_first: float = 1.0
-    nack_cap: float = 3_600.0
+    nack_cap: float = MAX_NACK_DELAY

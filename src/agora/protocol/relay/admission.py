@@ -33,10 +33,16 @@ class ReplayWindow:
 
     One envelope to two recipients is two deliveries, and an id used by one
     sender never blocks another's. Only what was fully checked and taken is
-    remembered, so a refused envelope can be sent again.
+    remembered, so a refused envelope can be sent again. One without an id never is.
+
+    Args:
+        max_ids: How many are remembered.
+        max_age: For how many seconds.
+        is_enabled: Whether any is.
     """
 
-    def __init__(self, *, max_ids: int, max_age: float) -> None:
+    def __init__(self, *, max_ids: int, max_age: float, is_enabled: bool = True) -> None:
+        self.is_enabled = is_enabled
         self._max_ids = max_ids
         self._max_age = max_age
         self._taken_at: OrderedDict[bytes, float] = OrderedDict()
@@ -48,6 +54,8 @@ class ReplayWindow:
 
     def add(self, key: tuple[str, str, str], now: float) -> None:
         """Remember *key*; at the bound the oldest is forgotten."""
+        if not (self.is_enabled and key[2]):
+            return
         fingerprint = _fingerprint(key)
         self._taken_at[fingerprint] = now
         self._taken_at.move_to_end(fingerprint)

@@ -97,12 +97,11 @@ class MailFeed:
 
     def send(self, mail: Mail) -> None:
         """Put a message in flight."""
-        self._in_flight[mail.position] = InFlight(
-            mail.position, mail.sender, mail.envelope_id, mail.size
-        )
+        entry = InFlight(mail.position, mail.sender, mail.envelope_id, mail.size)
+        self._in_flight[mail.position] = entry
         if mail.envelope_id:
             self._positions[mail.envelope_id] = mail.position
-        self._bytes += mail.size
+        self._bytes += entry.size
 
     def release(self, envelope_id: str) -> InFlight | None:
         """Take a message out of flight, and return it; None when it was not."""

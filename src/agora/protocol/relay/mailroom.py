@@ -49,6 +49,9 @@ class Mailroom:
         policy: Who has a mailbox.
         storage_peers: Peers that have one without having proven themselves.
         last_position: The highest position that any stored mail ever had.
+
+    Attributes:
+        taken: What was settled lately, or handed over, so that repeats are known.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class Mailroom:
         self._recipients: dict[PeerId, Recipient] = {}
         self._giving_up: set[int] = set()  # positions of what bounces, but is not safe to remove
         self._bounces: dict[int, tuple[int, Action]] = {}  # by position: whose it is, and its end
-        self._taken = ReplayWindow(
-            max_ids=limits.dedup_max_envelope_ids, max_age=limits.dedup_max_age
+        self.taken = ReplayWindow(
+            max_ids=limits.dedup_max_envelope_ids,
+            max_age=limits.dedup_max_age,
+            is_enabled=limits.dedup_enabled,
         )
 
     # Sessions come and go
@@ -126,22 +131,13 @@ class Mailroom:
         if ticket is None:
             return []
         if was_taken:
-            self.remember((mail.sender, mail.recipient, mail.envelope_id), now)
+            self.taken.add((mail.sender, mail.recipient, mail.envelope_id), now)
             return [Settle(ticket, Receipt(mail.envelope_id, mail.recipient, ReceiptStatus.SENT))]
         text = f"Failed to relay message: no connection of {mail.recipient} could take it"
         refusal = Refusal(ErrorCode.UNAVAILABLE, text)
         return [Settle(ticket, refusal.about(mail.envelope_id or None, mail.recipient))]
 
     # Repeats
-
-    def is_repeat(self, mail_key: tuple[str, str, str], now: float) -> bool:
-        """Tell whether (sender, recipient, id) was settled lately; no id is never a repeat."""
-        return mail_key[2] != "" and self._limits.dedup_enabled and self._taken.has(mail_key, now)
-
-    def remember(self, mail_key: tuple[str, str, str], now: float) -> None:
-        """Know (sender, recipient, id) as a repeat from now on."""
-        if mail_key[2] and self._limits.dedup_enabled:
-            self._taken.add(mail_key, now)
 
     def check_follows(self, sender: str, to: str, after: str, now: float) -> None:
         """
@@ -153,7 +149,7 @@ class Mailroom:
         recipient = self._recipients.get(PeerId(to))
         if recipient is not None and recipient.has_taken(after):
             return
-        if self._limits.dedup_enabled and not self._taken.has((sender, to, after), now):
+        if self.taken.is_enabled and not self.taken.has((sender, to, after), now):
             text = f"Envelope {after} was not taken for this recipient: this one would overtake it"
             raise Refusal(ErrorCode.OUT_OF_ORDER, text)
 
@@ -169,7 +165,7 @@ class Mailroom:
         found = self._recipients.get(peer)
         if found is None:
             found = self._recipients[peer] = Recipient(
-                peer, self._limits, self._taken, has_mailbox=self._has_mailbox(peer)
+                peer, self._limits, self.taken, has_mailbox=self._has_mailbox(peer)
             )
         return found
 
@@ -274,7 +270,7 @@ class Mailroom:
             return []
         if recipient := self._recipients.get(PeerId(mail.recipient)):
             recipient.gave_up(mail)
-        self._taken.discard((mail.sender, mail.recipient, mail.envelope_id))
+        self.taken.discard((mail.sender, mail.recipient, mail.envelope_id))
         fields: dict[str, str | int | float]
         fields = {"id": mail.envelope_id, "from": mail.sender, "to": mail.recipient}
         note = Note("gave_up", {**fields, "code": str(code)})
@@ -307,7 +303,7 @@ class Mailroom:
 
     def tick(self, now: float) -> None:
         """Forget what no longer matters."""
-        self._taken.forget_old(now)
+        self.taken.forget_old(now)
 
     def put_away(self) -> list[Action]:
         """Store what is live in memory alone: the node is about to stop."""

@@ -384,8 +384,7 @@ class Recipient:
         return [Settle(*answer) for answer in zip(held.tickets, outcomes, strict=False)]
 
     def _remember(self, sender: str, envelope_id: str, now: float) -> None:
-        if envelope_id and self._limits.dedup_enabled:
-            self._taken.add((sender, self.peer, envelope_id), now)
+        self._taken.add((sender, self.peer, envelope_id), now)
 
     def _note_settled(self, envelope_id: str) -> None:
         for feed in self._feeds.values():

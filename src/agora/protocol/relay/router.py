@@ -184,7 +184,7 @@ class Router:
         new = [
             to
             for to in tickets
-            if not self.mailroom.is_repeat((parcel.sender, to, parcel.envelope_id), now)
+            if not self.mailroom.taken.has((parcel.sender, to, parcel.envelope_id), now)
         ]
         self._spend(member, sum(map(self._cost_of, new)), now)
         actions: list[Action] = []
@@ -209,7 +209,7 @@ class Router:
         if self._is_repeat(parcel, EVERYONE, now):
             raise duplicate(parcel.envelope_id, EVERYONE)
         self._spend(member, self._limits.broadcast_cost, now)
-        self.mailroom.remember((parcel.sender, EVERYONE, parcel.envelope_id), now)
+        self.mailroom.taken.add((parcel.sender, EVERYONE, parcel.envelope_id), now)
         text = encode_delivery(member.peer, parcel.text, self.registry.name_of(member))
         others = self.registry.presence.sessions_of_others(member.peer)
         receipt = Receipt(parcel.envelope_id, EVERYONE, ReceiptStatus.SENT, len(others))
@@ -238,7 +238,7 @@ class Router:
         return parcel
 
     def _is_repeat(self, parcel: Parcel, to: str, now: float) -> bool:
-        return self.mailroom.is_repeat((parcel.sender, to, parcel.envelope_id), now)
+        return self.mailroom.taken.has((parcel.sender, to, parcel.envelope_id), now)
 
     def _spend(self, member: Member, cost: int, now: float) -> None:
         self._budgets.spend_messages(member.peer, member.address, cost, now)
