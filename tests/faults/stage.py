@@ -231,12 +231,17 @@ class Cast:
                 for part in self.parts:
                     await self.kill(part)
             return
-        async with asyncio.TaskGroup() as group:
-            self.players = [player(part) for part in self.parts]
-            tasks = [group.create_task(one.run()) for one in self.players]
-            yield self
-            for task, one in zip(tasks, self.players, strict=True):
-                task.cancel()
+        self.players = [player(part) for part in self.parts]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one.run()) for one in self.players]
+                yield self
+                for task in tasks:
+                    task.cancel()
+        finally:
+            # Not sooner: a player that is still ending writes in it, and a file number that was
+            # let go of is an error that looks like a fault of the network, or another's book.
+            for one in self.players:
                 one.book.close()
 
     async def enter(self, part: Part) -> None:
