@@ -16,7 +16,7 @@ session that submitted it, by a Settle for its ticket.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from agora.codes import CloseCode, ErrorCode, ReceiptStatus
@@ -93,6 +93,7 @@ class Router:
 
     def __init__(self, limits: Limits, config: RouterConfig) -> None:
         self.identity = config.identity
+        self._own = config.identity.peer_id
         self.pins = Pins(limits, config.pins)
         self._limits = limits
         self._envelopes = config.envelopes
@@ -181,15 +182,13 @@ class Router:
         member = self.registry[session]
         parcel = self._take(member, request.envelope, request.to, now)
         # To ask again whether something arrived costs nothing: it is the cheap way to be sure.
-        new = [
-            to
-            for to in tickets
-            if not self.mailroom.taken.has((parcel.sender, to, parcel.envelope_id), now)
-        ]
-        self._spend(member, sum(map(self._cost_of, new)), now)
+        new = [to for to in tickets if not self._is_repeat(parcel, to, now)]
+        self._spend(member, self._cost_of(new), now)
         actions: list[Action] = []
         for to, ticket in tickets.items():
             try:
+                if to not in new:
+                    raise duplicate(parcel.envelope_id, to)
                 actions += self._route(member, parcel, to, ticket, request, now)
             except Refusal as refusal:
                 actions.append(Settle(ticket, refusal.about(parcel.envelope_id or None, to)))
@@ -222,7 +221,7 @@ class Router:
         self, member: Member, envelope: Sealed, recipients: tuple[str, ...], now: float
     ) -> Parcel:
         """Take an envelope in, or refuse it: rate (looked at), freshness, admission."""
-        cost = sum(self._cost_of(to) for to in recipients) or self._limits.broadcast_cost
+        cost = self._cost_of(recipients) if recipients else self._limits.broadcast_cost
         self._budgets.check_messages(member.peer, member.address, cost, now)
         if member.is_proven:
             check_freshness(
@@ -243,9 +242,10 @@ class Router:
     def _spend(self, member: Member, cost: int, now: float) -> None:
         self._budgets.spend_messages(member.peer, member.address, cost, now)
 
-    def _cost_of(self, to: str) -> int:
+    def _cost_of(self, recipients: Collection[str]) -> int:
         # The relay's own answer tells of everyone too.
-        return self._limits.broadcast_cost if to == self.identity.peer_id else 1
+        more = self._limits.broadcast_cost - 1 if self._own in recipients else 0
+        return len(recipients) + more
 
     def _check_size(self, parcel: Parcel) -> None:
         # In canonical form 9e20 has 21 digits: what came in small may be too large to go out.
@@ -265,12 +265,10 @@ class Router:
         request: Submit,
         now: float,
     ) -> list[Action]:
-        if self._is_repeat(parcel, to, now):
-            raise duplicate(parcel.envelope_id, to)
         if request.after is not None:
             self.mailroom.check_follows(parcel.sender, to, request.after, now)
-        asked = parcel.envelope
-        if to == self.identity.peer_id and asked and asked.type == "peer_list_request":
+        asked = parcel.open() if to == self._own else None
+        if asked and asked.type == "peer_list_request":
             return self._answer_peer_list(member, asked, ticket, now)
         mail = Mail(
             to,
@@ -280,9 +278,9 @@ class Router:
             self.registry.name_of(member),
             confirm=request.confirm,
         )
-        fields = {"id": mail.envelope_id, "from": mail.sender, "to": to}
-        delivery = self.mailroom.send(mail, ticket, now, after=request.after)
-        return [*delivery, Note("message", fields)]
+        actions = self.mailroom.send(mail, ticket, now, after=request.after)
+        actions.append(Note("message", {"id": mail.envelope_id, "from": mail.sender, "to": to}))
+        return actions
 
     def _answer_peer_list(
         self, member: Member, request: Envelope, ticket: Ticket, now: float
