@@ -146,10 +146,12 @@ class PlainSealed(Sealed):
         canonical: The text that its id and signature must be over.
     """
 
-    __slots__ = ("_is_genuine", "_members", "canonical")
+    __slots__ = ("_bytes", "_id", "_is_genuine", "_members", "canonical")
 
     def __init__(self, members: PlainMembers, canonical: str) -> None:
         self._members = members
+        self._bytes = canonical.encode()
+        self._id = sha256(self._bytes).hexdigest()
         self._is_genuine: bool | None = None
         self.canonical = canonical
 
@@ -191,31 +193,42 @@ class PlainSealed(Sealed):
         return False
 
     @property
+    def is_verified(self) -> bool:
+        """Whether it is known already if the signature is its sender's."""
+        return self._is_genuine is not None
+
+    @property
     def is_genuine(self) -> bool:
         """Whether the signature is its sender's; found out once, in whatever thread asks first."""
         if self._is_genuine is None:
             members = self._members
-            self._is_genuine = verify(members.sender, members.signature, self.canonical.encode())
+            self._is_genuine = verify(members.sender, members.signature, self._bytes)
         return self._is_genuine
 
-    def check(self) -> str:
+    @property
+    def has_its_id(self) -> bool:
+        """Whether the id is that of the canonical text; a quick look, before the signature."""
+        return self._id == self._members.id
+
+    def check(self, *, signature: bool = True) -> str:
         """
         Find out whether it is an envelope; return its id.
+
+        With *signature* false its sender is taken at its word.
 
         Raises:
             EnvelopeError: If it is not, for the reason that `open_envelope` gives.
         """
-        envelope_id = sha256(self.canonical.encode()).hexdigest()
-        if self._members.id != envelope_id:
+        if not self.has_its_id:
             raise EnvelopeError(ID_MISMATCH, "`id` is not the SHA-256 of the canonical text")
-        if not self.is_genuine:
+        if signature and not self.is_genuine:
             raise EnvelopeError(INVALID_SIGNATURE, "not signed by the key in `from`")
-        return envelope_id
+        return self._id
 
     @property
     def wire_text(self) -> str:
         """The envelope as JSON at the least cost; to be asked for when it was checked."""
-        return wire_text(self.canonical, self._members.id, self._members.signature)
+        return wire_text(self.canonical, self._id, self._members.signature)
 
 
 def wire_text(canonical: str, envelope_id: str, signature: str) -> str:

@@ -13,6 +13,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from agora.codes import CloseCode
@@ -37,9 +38,11 @@ from agora.protocol.relay.actions import (
     SessionId,
     Settle,
     Store,
+    Verify,
 )
 from agora.protocol.relay.router import Router, RouterConfig
 from agora.protocol.relay.session import Door, RelaySession
+from agora.relay.verifier import Verifier
 from agora.relay.writer import Writer
 
 __all__ = ["Connection", "Node"]
@@ -85,6 +88,7 @@ class Node:
         limits: What is admitted.
         config: Its identity and policies, and what it knew before.
         writer: Its mailboxes.
+        verifier: What verifies signatures.
         clock: Seconds that only go forward.
         wall_ms: Milliseconds since the Unix epoch.
     """
@@ -95,11 +99,13 @@ class Node:
         config: RouterConfig,
         *,
         writer: Writer,
+        verifier: Verifier,
         clock: Callable[[], float],
         wall_ms: Callable[[], int],
     ) -> None:
         self._limits = limits
         self._writer = writer
+        self._verifier = verifier
         self._clock = clock
         self._wall_ms = wall_ms
         now = clock()
@@ -176,6 +182,8 @@ class Node:
     def take_nothing_more(self) -> None:
         """Let messages go unread from now on; what was taken is stored and answered."""
         self._is_draining = True
+        for seat in list(self._open.values()):
+            self._carry_out(seat.session.take_all(now=self._clock()))
         self._carry_out(self._router.mailroom.put_away())
 
     def close_all(self, code: CloseCode) -> None:
@@ -206,6 +214,13 @@ class Node:
 
     def _act(self, action: Action) -> None:
         _DOINGS[type(action)](self, action)
+
+    def _verify(self, action: Verify) -> None:
+        self._verifier.submit(action.sealed, partial(self._verified, action.session))
+
+    def _verified(self, session_id: SessionId) -> None:
+        if seat := self._open.get(session_id):
+            self._carry_out(seat.session.verified(now=self._clock()))
 
     def _write(self, action: Send) -> None:
         for session_id in action.to:
@@ -397,6 +412,7 @@ class Node:
 
 
 _DOINGS: Mapping[type[Action], Callable[[Node, Any], None]] = {
+    Verify: Node._verify,
     Send: Node._write,
     Deliver: Node._deliver,
     Settle: Node._settle,

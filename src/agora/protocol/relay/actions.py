@@ -15,6 +15,7 @@ import msgspec
 from agora.codes import CloseCode, ReceiptStatus
 from agora.keys import PeerId
 from agora.protocol.relay.refusal import Refusal
+from agora.sealed import PlainSealed
 
 __all__ = [
     "Action",
@@ -35,6 +36,7 @@ __all__ = [
     "Settle",
     "Store",
     "Ticket",
+    "Verify",
 ]
 
 SessionId = NewType("SessionId", str)
@@ -93,6 +95,17 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     status: ReceiptStatus
     count: int | None = None
     is_of_repeat: bool = False
+
+
+class Verify(msgspec.Struct, frozen=True, gc=False):
+    """
+    Verify this envelope, in whatever thread, then tell *session* that it is.
+
+    Its verdict stays with the envelope: `RelaySession.verified` takes what is ready.
+    """
+
+    session: SessionId
+    sealed: PlainSealed
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
@@ -205,7 +218,8 @@ class Note(msgspec.Struct, frozen=True, gc=False):
 
 
 Action = (
-    Send
+    Verify
+    | Send
     | Deliver
     | Settle
     | Ping

@@ -9,6 +9,7 @@ costs the relay. Whatever is refused is a :class:`Refusal`, which becomes the
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TypeGuard
 
 import msgspec
 
@@ -21,7 +22,7 @@ from agora.protocol.relay.policies import EnvelopePolicy
 from agora.protocol.relay.refusal import Refusal
 from agora.sealed import PlainSealed, Sealed
 
-__all__ = ["Parcel", "ReplayWindow", "admit", "check_freshness"]
+__all__ = ["Parcel", "ReplayWindow", "admit", "check_freshness", "is_worth_verifying"]
 
 
 # Repeats
@@ -113,8 +114,25 @@ class Parcel(msgspec.Struct, frozen=True, gc=False):
         return open_envelope(self.sealed) if self.sealed else None
 
 
+def is_worth_verifying(
+    sealed: Sealed, *, sender: PeerId, recipients: tuple[str, ...]
+) -> TypeGuard[PlainSealed]:
+    """Tell whether the signature is all that is left to look at; of plain envelopes alone."""
+    return (
+        isinstance(sealed, PlainSealed)
+        and sealed.claimed_sender == sender
+        and set(recipients).issubset(sealed.claimed_to)
+        and sealed.has_its_id
+    )
+
+
 def admit(
-    sealed: Sealed, *, sender: PeerId, recipients: tuple[str, ...], policy: EnvelopePolicy
+    sealed: Sealed,
+    *,
+    sender: PeerId,
+    recipients: tuple[str, ...],
+    policy: EnvelopePolicy,
+    signature: bool = True,
 ) -> Parcel:
     """
     Check an envelope and return it as a parcel.
@@ -124,6 +142,7 @@ def admit(
         sender: The key that the connection registered.
         recipients: Those that the frame names; a broadcast names none.
         policy: Which envelopes are taken.
+        signature: Whether it is verified.
 
     Raises:
         Refusal: ``invalid_message``, ``sender_mismatch``, ``recipient_mismatch`` or
@@ -136,7 +155,7 @@ def admit(
             if policy is EnvelopePolicy.LEGACY:
                 raise
     try:
-        return _admit_strict(sealed, sender, recipients)
+        return _admit_strict(sealed, sender, recipients, signature=signature)
     except Refusal:
         if policy is EnvelopePolicy.OPEN:
             return Parcel(sender, "", json_text(sealed.value))
@@ -168,7 +187,9 @@ def check_freshness(sealed: Sealed, *, now_ms: int, past: float, future: float) 
         raise Refusal(ErrorCode.FROM_THE_FUTURE, text, now_ms=now_ms)
 
 
-def _admit_strict(sealed: Sealed, sender: PeerId, recipients: tuple[str, ...]) -> Parcel:
+def _admit_strict(
+    sealed: Sealed, sender: PeerId, recipients: tuple[str, ...], *, signature: bool
+) -> Parcel:
     # Comparing two strings costs nothing beside a signature: look at the claims first.
     _check_sender(sealed, sender)
     named = sealed.claimed_to
@@ -179,7 +200,8 @@ def _admit_strict(sealed: Sealed, sender: PeerId, recipients: tuple[str, ...]) -
         )
     try:
         if isinstance(sealed, PlainSealed):
-            return Parcel(sender, sealed.check(), sealed.wire_text, sealed)
+            envelope_id = sealed.check(signature=signature)
+            return Parcel(sender, envelope_id, sealed.wire_text, sealed)
         _check_shape(sealed, recipients)
         envelope = open_envelope(sealed)
     except EnvelopeError as error:

@@ -20,7 +20,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from agora.codes import CloseCode, ErrorCode, ReceiptStatus
-from agora.envelope import EVERYONE, Envelope, Sealed
+from agora.envelope import EVERYONE, Envelope
 from agora.frames import Register, Submit, encode_delivery
 from agora.keys import KeyPair, PeerId
 from agora.limits import Limits
@@ -35,14 +35,25 @@ from agora.protocol.relay.actions import (
     Settle,
     Ticket,
 )
-from agora.protocol.relay.admission import Parcel, admit, check_freshness
+from agora.protocol.relay.admission import (
+    Parcel,
+    admit,
+    check_freshness,
+    is_worth_verifying,
+)
 from agora.protocol.relay.budgets import Budgets
 from agora.protocol.relay.mailroom import Mailroom
 from agora.protocol.relay.notary import peer_list_response
 from agora.protocol.relay.pins import Pins
-from agora.protocol.relay.policies import EnvelopePolicy, MailboxPolicy, ProofPolicy
+from agora.protocol.relay.policies import (
+    EnvelopePolicy,
+    MailboxPolicy,
+    ProofPolicy,
+    VerifyPolicy,
+)
 from agora.protocol.relay.refusal import Refusal, duplicate
 from agora.protocol.relay.registry import Member, Registry
+from agora.sealed import PlainSealed, Sealed
 
 __all__ = ["Router", "RouterConfig"]
 
@@ -57,6 +68,7 @@ class RouterConfig:
         envelopes: Which envelopes are taken.
         proof: Who may register.
         mailboxes: Who has a mailbox.
+        verify: Whose signatures are verified.
         storage_peers: Peers that have one without having proven themselves.
         pins: The keys that have proven themselves here before.
         last_position: The highest position that any stored mail ever had.
@@ -67,6 +79,7 @@ class RouterConfig:
     envelopes: EnvelopePolicy = EnvelopePolicy.STRICT
     proof: ProofPolicy = ProofPolicy.OPTIONAL
     mailboxes: MailboxPolicy = MailboxPolicy.PROVEN
+    verify: VerifyPolicy = VerifyPolicy.EVERY
     storage_peers: tuple[PeerId, ...] = ()
     pins: tuple[PeerId, ...] = ()
     last_position: int = 0
@@ -97,6 +110,7 @@ class Router:
         self.pins = Pins(limits, config.pins)
         self._limits = limits
         self._envelopes = config.envelopes
+        self._verify = config.verify
         self._wall_ms = config.wall_ms
         self._budgets = Budgets(limits)
         self.registry = Registry(
@@ -170,17 +184,59 @@ class Router:
 
     # Envelopes come in
 
+    def look_at(
+        self,
+        session: SessionId,
+        envelope: Sealed,
+        recipients: tuple[str, ...],
+        now: float,
+        *,
+        ahead: int,
+    ) -> PlainSealed | None:
+        """
+        Look at what costs little: how much may come in, and how old the envelope is.
+
+        Args:
+            session: Who sends it.
+            envelope: What is sent.
+            recipients: To whom; none for a broadcast.
+            now: The time.
+            ahead: How many of its messages were looked at and are not taken yet.
+
+        Returns:
+            The envelope, if it should be verified before it is taken.
+
+        Raises:
+            Refusal: With one of the codes of :mod:`agora.codes`.
+        """
+        member = self.registry[session]
+        cost = self._check_rate(member, recipients, now)
+        if member.is_proven:
+            check_freshness(
+                envelope,
+                now_ms=self.wall_ms(now),
+                past=self._limits.freshness_past,
+                future=self._limits.freshness_future,
+            )
+        if (
+            self._verifies(member)
+            and self._budgets.has_messages(member.peer, member.address, cost + ahead, now)
+            and is_worth_verifying(envelope, sender=member.peer, recipients=recipients)
+        ):
+            return envelope
+        return None
+
     def submit(
         self, session: SessionId, request: Submit, tickets: Mapping[str, Ticket], now: float
     ) -> list[Action]:
         """
-        Take an envelope for one or more recipients, each with its ticket.
+        Take an envelope that was looked at for one or more recipients, each with its ticket.
 
         Raises:
             Refusal: When none of them gets it: with one of the codes of :mod:`agora.codes`.
         """
         member = self.registry[session]
-        parcel = self._take(member, request.envelope, request.to, now)
+        parcel = self._admit(member, request.envelope, request.to, now)
         # To ask again whether something arrived costs nothing: it is the cheap way to be sure.
         new = [to for to in tickets if not self._is_repeat(parcel, to, now)]
         self._spend(member, self._cost_of(new), now)
@@ -198,13 +254,13 @@ class Router:
         self, session: SessionId, envelope: Sealed, ticket: Ticket, now: float
     ) -> list[Action]:
         """
-        Take an envelope for everyone else who is online; it is never stored.
+        Take an envelope that was looked at for everyone else online; it is never stored.
 
         Raises:
             Refusal: With one of the codes of :mod:`agora.codes`.
         """
         member = self.registry[session]
-        parcel = self._take(member, envelope, (), now)
+        parcel = self._admit(member, envelope, (), now)
         if self._is_repeat(parcel, EVERYONE, now):
             raise duplicate(parcel.envelope_id, EVERYONE)
         self._spend(member, self._limits.broadcast_cost, now)
@@ -217,24 +273,29 @@ class Router:
         )
         return [Send(others, text), Settle(ticket, receipt), note]
 
-    def _take(
-        self, member: Member, envelope: Sealed, recipients: tuple[str, ...], now: float
-    ) -> Parcel:
-        """Take an envelope in, or refuse it: rate (looked at), freshness, admission."""
+    def _check_rate(self, member: Member, recipients: tuple[str, ...], now: float) -> int:
+        """Refuse what may not come in now; return what it costs."""
         cost = self._cost_of(recipients) if recipients else self._limits.broadcast_cost
         self._budgets.check_messages(member.peer, member.address, cost, now)
-        if member.is_proven:
-            check_freshness(
-                envelope,
-                now_ms=self.wall_ms(now),
-                past=self._limits.freshness_past,
-                future=self._limits.freshness_future,
-            )
-        policy = self._envelopes
-        parcel = admit(envelope, sender=member.peer, recipients=recipients, policy=policy)
+        return cost
+
+    def _admit(
+        self, member: Member, envelope: Sealed, recipients: tuple[str, ...], now: float
+    ) -> Parcel:
+        self._check_rate(member, recipients, now)  # others may have sent since it was looked at
+        parcel = admit(
+            envelope,
+            sender=member.peer,
+            recipients=recipients,
+            policy=self._envelopes,
+            signature=self._verifies(member),
+        )
         self._check_size(parcel)
         self.registry.presence.saw(member.peer, now)
         return parcel
+
+    def _verifies(self, member: Member) -> bool:
+        return self._verify is VerifyPolicy.EVERY or not member.is_proven
 
     def _is_repeat(self, parcel: Parcel, to: str, now: float) -> bool:
         return self.mailroom.taken.has((parcel.sender, to, parcel.envelope_id), now)
