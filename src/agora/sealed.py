@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final, TypeGuard
+from typing import Final, TypeGuard
 
 import msgspec
 
@@ -25,13 +25,13 @@ from agora.ecmascript import is_number
 from agora.errors import EnvelopeError
 from agora.keys import PeerId, is_peer_id, verify
 from agora.plain_json import plain_text
+from agora.shape import EnvelopeShape
 
 __all__ = [
     "EVERYONE",
     "ID_MISMATCH",
     "INVALID_ROUTING",
     "INVALID_SIGNATURE",
-    "PlainMembers",
     "PlainSealed",
     "Sealed",
     "is_envelope_id",
@@ -123,21 +123,6 @@ def is_envelope_id(value: object) -> TypeGuard[str]:
 # The short way
 
 
-class PlainMembers(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """An envelope's members as a frame's decoder reads them: each there once, and of its type."""
-
-    id: str
-    type: str
-    to: list[str]
-    timestamp: int
-    payload: Any
-    signature: str
-    sender: PeerId = msgspec.field(name="from")
-    in_reply_to: str | msgspec.UnsetType | None = msgspec.field(
-        name="inReplyTo", default=msgspec.UNSET
-    )
-
-
 class PlainSealed(Sealed):
     """
     An envelope that has every member an envelope needs, and no other. Made by `read_plain`.
@@ -148,7 +133,7 @@ class PlainSealed(Sealed):
 
     __slots__ = ("_bytes", "_id", "_is_genuine", "_members", "canonical")
 
-    def __init__(self, members: PlainMembers, canonical: str) -> None:
+    def __init__(self, members: EnvelopeShape, canonical: str) -> None:
         self._members = members
         self._bytes = canonical.encode()
         self._id = sha256(self._bytes).hexdigest()
@@ -236,7 +221,7 @@ def wire_text(canonical: str, envelope_id: str, signature: str) -> str:
     return f'{canonical[:-1]},"id":"{envelope_id}","signature":"{signature}"}}'
 
 
-def read_plain(members: PlainMembers) -> PlainSealed | None:
+def read_plain(members: EnvelopeShape) -> PlainSealed | None:
     """Return the envelope that has these members; None where it has to be read in full."""
     sender, to, timestamp = members.sender, members.to, members.timestamp
     if not (is_peer_id(sender) and _are_recipients(to) and abs(timestamp) <= _MAX_EXACT):

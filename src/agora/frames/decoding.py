@@ -27,8 +27,9 @@ from agora.frames.requests import (
     Submit,
     decode_in_full,
 )
+from agora.frames.shapes import AckShape, BroadcastShape, MessageShape, PingShape, PlainMessageShape
 from agora.plain_json import NotPlainError, plain_decoder
-from agora.sealed import PlainMembers, read_plain
+from agora.sealed import read_plain
 
 __all__ = ["decode_request"]
 
@@ -63,64 +64,35 @@ def _is_shallow(text: str) -> bool:
     return True
 
 
-# The shapes
+_REFERENCE: Final = plain_decoder(PlainMessageShape | BroadcastShape | PingShape)
+_AGORA: Final = plain_decoder(MessageShape | BroadcastShape | AckShape | PingShape)
 
 
-class _Frame(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, gc=False):
-    """A frame with exactly these members."""
-
-
-class _PlainMessage(_Frame, tag="message"):
-    to: str
-    envelope: PlainMembers
-
-
-class _Message(_Frame, tag="message"):
-    to: str | list[str]
-    envelope: PlainMembers
-    confirm: bool = False
-    after: str | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Broadcast(_Frame, tag="broadcast"):
-    envelope: PlainMembers
-
-
-class _Ack(_Frame, tag="ack"):
-    ids: list[str]
-
-
-class _Ping(_Frame, tag="ping"):
-    pass
-
-
-_REFERENCE: Final = plain_decoder(_PlainMessage | _Broadcast | _Ping)
-_AGORA: Final = plain_decoder(_Message | _Broadcast | _Ack | _Ping)
-
-
-def _read(frame: _PlainMessage | _Message | _Broadcast | _Ack | _Ping) -> Request | None:
+def _read(
+    frame: PlainMessageShape | MessageShape | BroadcastShape | AckShape | PingShape,
+) -> Request | None:
     """Return the request that a plain frame is; None where the full way has to look."""
-    if isinstance(frame, _Message | _PlainMessage):
+    if isinstance(frame, MessageShape | PlainMessageShape):
         return _read_message(frame)
-    if isinstance(frame, _Ack):
+    if isinstance(frame, AckShape):
         return _read_ack(frame)
-    if isinstance(frame, _Ping):
+    if isinstance(frame, PingShape):
         return Ping()
     sealed = read_plain(frame.envelope)
     return Broadcast(sealed) if sealed else None
 
 
-def _read_message(frame: _PlainMessage | _Message) -> Submit | None:
+def _read_message(frame: PlainMessageShape | MessageShape) -> Submit | None:
     to = (frame.to,) if isinstance(frame.to, str) else tuple(dict.fromkeys(frame.to))
     sealed = read_plain(frame.envelope) if to and all(to) else None
     if sealed is None:
         return None
-    if isinstance(frame, _PlainMessage):
+    if isinstance(frame, PlainMessageShape):
         return Submit(to, sealed)
     after = None if frame.after is msgspec.UNSET else frame.after
     return Submit(to, sealed, frame.confirm, after)
 
 
-def _read_ack(frame: _Ack) -> Ack | None:
+def _read_ack(frame: AckShape) -> Ack | None:
     ids = tuple(dict.fromkeys(frame.ids))
     return Ack(ids) if ids and all(ids) and len(ids) <= MAX_IDS else None

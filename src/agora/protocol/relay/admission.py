@@ -9,9 +9,7 @@ costs the relay. Whatever is refused is a :class:`Refusal`, which becomes the
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TypeGuard
-
-import msgspec
+from typing import NamedTuple, TypeGuard
 
 from agora.canonical import json_text
 from agora.codes import ErrorCode
@@ -93,7 +91,7 @@ def _fingerprint(key: tuple[str, str, str]) -> str:
 # Envelopes
 
 
-class Parcel(msgspec.Struct, frozen=True, gc=False):
+class Parcel(NamedTuple):
     """
     An envelope that was admitted, ready to route. Only :func:`admit` makes one.
 

@@ -23,9 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
-
-import msgspec
+from typing import Any, NamedTuple
 
 from agora.codes import CloseCode, ErrorCode, ReceiptStatus
 from agora.envelope import EVERYONE, is_envelope_id
@@ -102,7 +100,7 @@ class Door:
     audiences: tuple[str, ...] = ()
 
 
-class _Message(msgspec.Struct, frozen=True, gc=False):
+class _Message(NamedTuple):
     """A message that was looked at: what was asked, its tickets, and what is to be verified."""
 
     request: Submit | Broadcast
