@@ -5,22 +5,30 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: help demo test test-long faults lint check format interop pages lock clean
+PURE   := $(VENV)/pure
+CORE_TESTS := tests/protocol tests/properties $(wildcard tests/test_*.py)
+
+.PHONY: help demo test test-pure test-long faults lint check format interop pages lock \
+	core compiled pure clean
 
 help:             ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(STAMP)    ## watch agents talk through a relay; ends by itself
+demo: core        ## watch agents talk through a relay; ends by itself
 	@$(BIN)/python -m demo
 
-test: $(STAMP)    ## run every test, on every core
+test: core        ## run every test, on every core
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-test-long: $(STAMP)  ## the long forms too: more examples, more frames, more kills
+test-long: core      ## the long forms too: more examples, more frames, more kills
 	$(BIN)/python -m pytest -m "long or not long" --hypothesis-profile=long --timeout=1800
 
-faults: $(STAMP)  ## the proof under faults, at length: kills, bad networks, attacks; with its counts
+faults: core      ## the proof under faults, at length: kills, bad networks, attacks; with its counts
 	$(BIN)/python -m pytest -m "long or not long" -rP --timeout=1800 tests/faults tests/attacks
+
+test-pure: $(STAMP)  ## the core's own tests once more, on plain Python
+	@rm -rf build/pure && mkdir -p build && cp -R src build/pure && find build/pure -name '*.so' -delete
+	PYTHONPATH=$(CURDIR)/build/pure $(BIN)/python -m pytest -n auto --dist worksteal $(CORE_TESTS)
 
 lint: $(STAMP)    ## style and types
 	$(BIN)/ruff check .
@@ -28,13 +36,13 @@ lint: $(STAMP)    ## style and types
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-check: lint test  ## what CI runs
+check: lint test test-pure  ## what CI runs
 
 format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-interop: $(STAMP) ## against the reference, built elsewhere: make interop REFERENCE=DIR [REFERENCE_OLD=DIR]
+interop: core     ## against the reference, built elsewhere: make interop REFERENCE=DIR [REFERENCE_OLD=DIR]
 	@test -n "$(REFERENCE)" || { echo "say where it is: make interop REFERENCE=DIR (see docs/howto/interop.md)"; exit 2; }
 	AGORA_REFERENCE_DIR="$(abspath $(REFERENCE))" \
 	AGORA_REFERENCE_OLD_DIR="$(if $(REFERENCE_OLD),$(abspath $(REFERENCE_OLD)))" \
@@ -48,7 +56,19 @@ pages: $(STAMP)   ## write the pages and the picture that are made from the code
 lock: $(STAMP)    ## resolve the dependencies anew into requirements/
 	$(BIN)/python -m tools.lock
 
+compiled: $(STAMP)  ## run the core compiled, as all of the above do where there is a C compiler
+	@rm -f $(PURE)
+	$(BIN)/python hatch_build.py
+
+pure: $(STAMP)    ## run the core as plain Python until `make compiled`: for editing it
+	AGORA_COMPILE=never $(BIN)/python hatch_build.py
+	@touch $(PURE)
+
+core: $(STAMP)
+	@test -e $(PURE) || $(BIN)/python hatch_build.py
+
 clean:            ## remove what the above made
+	find src -name '*.so' -delete
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist
 
 # Installed once, and again when what is locked or declared has changed.

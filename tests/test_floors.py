@@ -17,7 +17,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "agora"
 
 FLOORS = {
-    0: "errors codes limits settings",
+    0: "build errors codes limits settings",
     1: "keys canonical ecmascript plain_json",
     2: "envelope references sealed shape text",
     3: "frames/",

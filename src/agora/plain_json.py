@@ -51,7 +51,7 @@ def plain_text(value: Any) -> str | None:
     return text.decode()
 
 
-def _read_decimal(digits: str) -> float:
+def _read_decimal(digits: str) -> int | float:
     number = float(digits)
     if abs(number) < _MAX_PLAIN:
         if number.is_integer():

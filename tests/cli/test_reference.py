@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agora import sync
+from agora.build import is_compiled
 from agora.cli.exits import EXIT_CODES, NotTakenError, exit_code
 from agora.cli.settings import shown_default
 from agora.errors import AgoraError, NoAnswerError, NotConnectedError, OutboxFullError
@@ -47,7 +48,10 @@ def test_help_is_on_standard_output(empty_shell: Shell, arguments: list[str]) ->
 
 
 def test_the_version_is_said(empty_shell: Shell) -> None:
-    assert re.fullmatch(r"agora, version \d+\.\d+\.\d+\n", empty_shell.run("--version").out)
+    core = "compiled" if is_compiled() else "pure"
+    said = empty_shell.run("--version").out
+
+    assert re.fullmatch(rf"agora, version \d+\.\d+\.\d+, {core} core\n", said)
 
 
 def test_what_is_no_command_is_a_usage_error(empty_shell: Shell) -> None:

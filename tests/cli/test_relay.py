@@ -20,6 +20,7 @@ from websockets.sync.client import connect
 
 import agora
 from agora import sync
+from agora.build import is_compiled
 from agora.testing import RelayInThread
 from tests.cli.conftest import ALICE, BOB, DEADLINE, Shell
 
@@ -124,6 +125,7 @@ def test_it_tells_what_it_serves(shell: Shell) -> None:
 
     folder = str(shell.home / "data" / "agora" / "relay")
     assert kept["version"] == agora.__version__
+    assert kept["core"] == ("compiled" if is_compiled() else "pure")
     assert (kept["data_dir"], kept["mail"], kept["storage_peers"]) == (folder, "kept", 1)
     assert (lost["envelopes"], lost["mail"], lost["storage_peers"]) == ("legacy", "in memory", 0)
 

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 import agora
+from agora.build import is_compiled
 from agora.cli.exits import StoppedError, exit_code
 from agora.cli.options import Asked, common_options
 from agora.errors import AgoraError
@@ -102,7 +103,13 @@ _BEHIND = ("--relay", "--ca-file")
     "11 another relay · 130 interrupted · 1 all else",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(agora.__version__, "-V", "--version", prog_name="agora")
+@click.version_option(
+    agora.__version__,
+    "-V",
+    "--version",
+    prog_name="agora",
+    message=f"%(prog)s, version %(version)s, {'compiled' if is_compiled() else 'pure'} core",
+)
 @common_options
 @click.pass_context
 def program(context: click.Context) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 import agora
+from agora.build import is_compiled
 from agora.cli.exits import CannotStartError
 from agora.cli.open_files import raise_open_files
 from agora.cli.settings import default_data_dir, given_settings, setting_options
@@ -139,6 +140,7 @@ async def _serve(config: RelayConfig) -> None:
 def _log_service(config: RelayConfig) -> None:
     fields = {
         "version": agora.__version__,
+        "core": "compiled" if is_compiled() else "pure",
         "data_dir": str(config.data_dir),
         "mail": "in memory" if config.memory else "kept",
         "storage_peers": len(config.storage_peers),

@@ -61,7 +61,8 @@ class MailFeed:
         self.postponed: dict[int, float] = {}
         self._postponed_ids: dict[str, int] = {}
 
-    def __contains__(self, position: object) -> bool:
+    def has_in_flight(self, position: int) -> bool:
+        """Tell whether the message at *position* was sent and is not settled."""
         return position in self._in_flight
 
     @property

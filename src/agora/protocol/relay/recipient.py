@@ -240,7 +240,7 @@ class Recipient:
         return [found[position] for position in sorted(found)]
 
     def _is_due(self, mail: Mail, feed: MailFeed) -> bool:
-        is_known = mail.position in feed or mail.position in feed.postponed
+        is_known = feed.has_in_flight(mail.position) or mail.position in feed.postponed
         is_settled = mail.envelope_id in self._settled or mail.envelope_id in self._removals
         return not is_known and not is_settled
 
@@ -373,7 +373,10 @@ class Recipient:
         return any(feed.has(envelope_id) for feed in self._feeds.values())
 
     def _is_with_a_session(self, position: int) -> bool:
-        return any(position in feed or position in feed.postponed for feed in self._feeds.values())
+        return any(
+            feed.has_in_flight(position) or position in feed.postponed
+            for feed in self._feeds.values()
+        )
 
     # Words
 
