@@ -24,6 +24,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from agora.canonical import canonical_json
@@ -70,39 +71,58 @@ def sign_proof(keys: KeyPair, *, audience: str, nonce: str, relay: PeerId) -> st
 
 
 def proven_audience(
-    public_key: PeerId, signature: str, *, audiences: Iterable[str], nonce: str, relay: PeerId
+    public_key: PeerId,
+    signature: str,
+    *,
+    audiences: Iterable[str],
+    nonce: str,
+    relay: PeerId,
+    said: str | None = None,
 ) -> str | None:
-    """Return for which of *audiences* a proof is good; None when for none of them."""
+    """
+    Return for which of *audiences* a proof is good; None when for none of them.
+
+    *said* is what the client says that it signed: if it is one of them, it is tried first.
+    """
     fits = (
         audience
-        for audience in audiences
+        # A stable sort: the rest keep their order.
+        for audience in sorted(audiences, key=lambda one: one != said)
         if verify(public_key, signature, _proof(public_key, audience, nonce, relay))
     )
     return next(fits, None)
 
 
 def _challenge(relay: PeerId, client_nonce: str, nonce: str, public_key: PeerId) -> bytes:
-    return canonical_json(
-        {
-            "clientNonce": client_nonce,
-            "nonce": nonce,
-            "publicKey": public_key,
-            "purpose": "agora/1 challenge",
-            "relay": relay,
-        }
+    return _canonical(
+        ("clientNonce", client_nonce),
+        ("nonce", nonce),
+        ("publicKey", public_key),
+        ("purpose", "agora/1 challenge"),
+        ("relay", relay),
     )
 
 
 def _proof(public_key: PeerId, audience: str, nonce: str, relay: PeerId) -> bytes:
-    return canonical_json(
-        {
-            "audience": audience,
-            "nonce": nonce,
-            "publicKey": public_key,
-            "purpose": "agora/1 authenticate",
-            "relay": relay,
-        }
+    return _canonical(
+        ("audience", audience),
+        ("nonce", nonce),
+        ("publicKey", public_key),
+        ("purpose", "agora/1 authenticate"),
+        ("relay", relay),
     )
+
+
+def _canonical(*members: tuple[str, str]) -> bytes:
+    """Return the canonical JSON of *members*, which are texts, and sorted by their names."""
+    if _PLAIN.fullmatch("".join([text for _, text in members])) is None:
+        return canonical_json(dict(members))
+    # Nothing to escape, so these are the same bytes, in a tenth of the time.
+    return ("{" + ",".join([f'"{name}":"{text}"' for name, text in members]) + "}").encode()
+
+
+_PLAIN = re.compile(r"[a-z0-9_.:/ \[\]-]*")
+"""What stands in JSON as it is: hex digits, places and purposes have nothing else."""
 
 
 # Audiences: lower-case host, a colon, the port
@@ -129,6 +149,7 @@ def audience_of(url: str) -> str:
     return f"{host}:{port or _IMPLIED_PORTS[parts.scheme]}"
 
 
+@lru_cache(maxsize=256)
 def public_audiences(name: str, port: int) -> tuple[str, ...]:
     """
     Return the audiences that a public name of a relay stands for.
@@ -158,6 +179,7 @@ def public_audiences(name: str, port: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{host}:{one}" for one in ports))
 
 
+@lru_cache(maxsize=256)  # asked for every connection, and nearly always the same
 def local_audiences(address: str, port: int) -> tuple[str, ...]:
     """
     Return the audiences of an accepted socket: its own address, which nobody else chooses.

@@ -216,7 +216,8 @@ class RelaySession:
     # Registration
 
     def _register(self, request: Register, now: float) -> list[Action]:
-        request = replace(request, name=self._display_name(request.name))
+        if request.name is not None:
+            request = replace(request, name=self._display_name(request.name))
         self._check_watched(request.watched)
         try:
             self._router.registry.check_join(request, self._door.address, now)
@@ -243,6 +244,7 @@ class RelaySession:
             audiences=self._door.audiences,
             nonce=self._door.nonce,
             relay=self._router.identity.peer_id,
+            said=request.audience,
         )
         if audience is None:
             return self._turn_away(self._proof_failed(request))
