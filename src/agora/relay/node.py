@@ -11,7 +11,7 @@ import logging
 import secrets
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
 
@@ -34,6 +34,7 @@ from agora.protocol.relay.actions import (
     Remove,
     RemoveIds,
     Send,
+    SendAll,
     SessionId,
     Settle,
     Store,
@@ -57,6 +58,10 @@ class Connection(Protocol):
 
     def send(self, text: str) -> None:
         """Write one message."""
+        ...
+
+    def send_all(self, texts: Sequence[str]) -> None:
+        """Write messages, in one go."""
         ...
 
     def ping(self, payload: bytes) -> None:
@@ -209,6 +214,9 @@ class Node:
             case Send(to, text):
                 for session_id in to:
                     self._send(session_id, text)
+            case SendAll(to, texts):
+                for session_id in to:
+                    self._send_all(session_id, texts)
             case Deliver():
                 self._deliver(action)
             case Settle(ticket, outcome):
@@ -249,6 +257,11 @@ class Node:
             seat.allowance = len(text)
         seat.connection.send(text)
         return True
+
+    def _send_all(self, session_id: SessionId, texts: Sequence[str]) -> None:
+        seat = self._open.get(session_id)
+        if seat is not None and self._check_reads(seat):
+            seat.connection.send_all(texts)
 
     def _check_reads(self, seat: _Seat) -> bool:
         """Close a connection that reads too slowly; tell whether it stays."""

@@ -30,6 +30,7 @@ __all__ = [
     "Remove",
     "RemoveIds",
     "Send",
+    "SendAll",
     "SessionId",
     "Settle",
     "Store",
@@ -103,6 +104,14 @@ class Send:
 
     to: tuple[SessionId, ...]
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendAll:
+    """Write all these frames to each of these connections, in one go."""
+
+    to: tuple[SessionId, ...]
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +230,7 @@ class Note:
 
 Action = (
     Send
+    | SendAll
     | Deliver
     | Settle
     | Ping

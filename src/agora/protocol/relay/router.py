@@ -187,7 +187,7 @@ class Router:
             if not self.mailroom.taken.has((parcel.sender, to, parcel.envelope_id), now)
         ]
         self._spend(member, sum(map(self._cost_of, new)), now)
-        actions: list[Action] = []
+        actions = self.registry.catch_up(tickets)  # of the sender's coming, before it is heard
         for to, ticket in tickets.items():
             try:
                 actions += self._route(member, parcel, to, ticket, request, now)
@@ -216,7 +216,8 @@ class Router:
         note = Note(
             "broadcast", {"id": parcel.envelope_id, "from": member.peer, "count": len(others)}
         )
-        return [Send(others, text), Settle(ticket, receipt), note]
+        caught_up = self.registry.catch_up_all()
+        return [*caught_up, Send(others, text), Settle(ticket, receipt), note]
 
     def _take(
         self, member: Member, envelope: Sealed, recipients: tuple[str, ...], now: float
