@@ -20,6 +20,7 @@ from agora.errors import TryAgainError
 from agora.keys import PeerId
 from agora.limits import Limits
 from agora.mailbox import Mailbox, Page
+from agora.protocol.agenda import Agenda
 from agora.protocol.relay.actions import (
     Action,
     Bury,
@@ -110,6 +111,7 @@ class Node:
         now = clock()
         self._router = Router(limits, replace(config, wall_ms=wall_ms() - int(now * 1000)))
         self._open: dict[SessionId, _Seat] = {}
+        self._agenda = Agenda()
         self._to_do: deque[Action] = deque()
         self._is_acting = False
         self._storing_bytes = 0
@@ -138,6 +140,7 @@ class Node:
         door = Door(secrets.token_hex(32), address, audiences)
         session = RelaySession(session_id, self._router, self._limits, door, now=self._clock())
         self._open[session_id] = _Seat(session, connection)
+        self._agenda.add(session_id, session.due)
         return session_id
 
     def receive(self, session_id: SessionId, data: str | bytes) -> None:
@@ -166,13 +169,18 @@ class Node:
     def tick(self) -> None:
         """Let time pass for every session; to be called about once a second."""
         now = self._clock()
-        for seat in list(self._open.values()):
-            self._carry_out(seat.session.tick(now=now))
+        for name in self._agenda.take_due(now):
+            self._look_after(SessionId(name), now)
         self._router.tick(now, self._wall_ms())
         self._look_for_changes()
         if self._limits.mailbox_max_age and now - self._expired_at >= _EXPIRE_EVERY:
             self._expired_at = now
             self._expire_mail()
+
+    def _look_after(self, session_id: SessionId, now: float) -> None:
+        if seat := self._open.get(session_id):
+            self._carry_out(seat.session.tick(now=now))
+            self._agenda.add(session_id, seat.session.due)
 
     def pulse(self) -> None:
         """Let a moment pass, for what cannot wait for a tick; about ten times a second."""
