@@ -115,14 +115,15 @@ def _proof(public_key: PeerId, audience: str, nonce: str, relay: PeerId) -> byte
 
 def _canonical(*members: tuple[str, str]) -> bytes:
     """Return the canonical JSON of *members*, which are texts, and sorted by their names."""
-    if _PLAIN.fullmatch("".join([text for _, text in members])) is None:
+    if not all([_is_plain(text) for _, text in members]):
         return canonical_json(dict(members))
-    # Nothing to escape, so these are the same bytes, in a tenth of the time.
+    # The same bytes, in a tenth of the time.
     return ("{" + ",".join([f'"{name}":"{text}"' for name, text in members]) + "}").encode()
 
 
-_PLAIN = re.compile(r"[a-z0-9_.:/ \[\]-]*")
-"""What stands in JSON as it is: hex digits, places and purposes have nothing else."""
+def _is_plain(text: str) -> bool:
+    """Tell whether JSON has nothing to escape in *text*: hex digits, places, purposes."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 # Audiences: lower-case host, a colon, the port
