@@ -147,6 +147,13 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         if self._protocol.state is OPEN and not self._transport.is_closing():
             self._transport.write(_to_wire(text))
 
+    def send_all(self, texts: Sequence[str]) -> None:
+        """Write text messages in one go, if the connection is still open."""
+        if self._protocol.writes:
+            self._flush()
+        if self._protocol.state is OPEN and not self._transport.is_closing():
+            self._transport.write(_all_to_wire(tuple(texts)))
+
     def ping(self, payload: bytes) -> None:
         """Write a ping, if the connection is still open."""
         self._write(lambda: self._protocol.send_ping(payload))
@@ -302,6 +309,11 @@ _TURN_AWAY_TIMEOUT = 1.0
 def _to_wire(text: str) -> bytes:
     """Frame a text message. What goes to many goes to them one after the other: framed once."""
     return Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
+
+
+@lru_cache(maxsize=1)
+def _all_to_wire(texts: tuple[str, ...]) -> bytes:
+    return b"".join([Frame(Opcode.TEXT, text.encode()).serialize(mask=False) for text in texts])
 
 
 def _first_offered(protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from agora.codes import CloseCode
@@ -59,6 +60,11 @@ class Line:
         """Write a text."""
         text.encode()  # what cannot be encoded could not be sent either
         self.incoming.append(text)
+
+    def send_all(self, texts: Sequence[str]) -> None:
+        """Write texts."""
+        for text in texts:
+            self.send(text)
 
     def ping(self, payload: bytes) -> None:
         """Write a WebSocket ping."""
