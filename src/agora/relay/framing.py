@@ -54,26 +54,32 @@ class Framing:
 
     def receive(self, data: bytes) -> Iterator[Event]:
         """Take bytes, cut anywhere."""
+        stream: bytes | bytearray = data
         if self._held is not None:
             self._held += data
             if len(self._held) < self._wanted:
                 return
-            data, self._held = bytes(self._held), None
+            stream, self._held = self._held, None
         at = 0 if self._has_begun else (yield from self._begin(data))
-        while at < len(data):
-            span = None if self._core else _span(data, at, self._max_bytes)
+        while at < len(stream):
+            span = None if self._core else _span(stream, at, self._max_bytes)
             if span is None:
-                at = yield from self._pass_on(data, at)
+                at = yield from self._pass_on(stream, at)
                 continue
-            start, (body, at) = at, span
-            first, payload = data[start], apply_mask(data[body:at], data[body - 4 : body])
+            first, (body, end) = stream[at], span
+            payload = apply_mask(memoryview(stream)[body:end], stream[body - 4 : body])
             if first == _TEXT:
                 try:
                     text = payload.decode()
                 except UnicodeDecodeError:
-                    at = yield from self._pass_on(data, start)
-                else:
-                    yield text
+                    at = yield from self._pass_on(stream, at)
+                    continue
+            at = end
+            if at == len(stream):
+                stream, at = b"", 0  # a large message is there once while it is handled
+            if first == _TEXT:
+                del payload
+                yield text
             elif first == _BINARY:
                 yield payload
             elif first == _PONG:
@@ -113,7 +119,7 @@ class Framing:
         yield Sign.OPENED
         return end
 
-    def _pass_on(self, data: bytes, at: int) -> Generator[Event, None, int]:
+    def _pass_on(self, data: bytes | bytearray, at: int) -> Generator[Event, None, int]:
         """
         Have the core read what begins at *at*, and return where that ends.
 
@@ -129,7 +135,7 @@ class Framing:
             self._core = None
         return end
 
-    def _end_of_part(self, data: bytes, at: int) -> int:
+    def _end_of_part(self, data: bytes | bytearray, at: int) -> int:
         """Return where the line or frame at *at* ends, or how far it has to be known."""
         if self._core is None:
             return _end_of_frame(data, at, self._max_bytes)
@@ -173,21 +179,24 @@ _MASKED = 0x80
 _HEAD_16, _HEAD_64 = Struct("!BBH"), Struct("!BBQ")
 
 
-def _span(data: bytes, at: int, most: int) -> tuple[int, int] | None:
+def _span(data: bytes | bytearray, at: int, most: int) -> tuple[int, int] | None:
     """Return where the payload of the frame at *at* begins and ends; None unless it is ordinary."""
     room = len(data) - at
     if room < 6 or data[at] not in _ORDINARY:
         return None
     length, body = data[at + 1] - _MASKED, at + 6
     if length > _SHORT:
-        if length > _IN_16_BITS or room < 8 or data[at] >= _CLOSE:
+        if data[at] >= _CLOSE or room < 14:
             return None
-        length, body = data[at + 2] << 8 | data[at + 3], at + 8
+        if length == _IN_16_BITS:
+            length, body = data[at + 2] << 8 | data[at + 3], at + 8
+        else:
+            length, body = int.from_bytes(data[at + 2 : at + 10]), at + 14
     end = body + length
     return (body, end) if 0 <= length <= most and end <= len(data) else None
 
 
-def _end_of_frame(data: bytes, at: int, most: int) -> int:
+def _end_of_frame(data: bytes | bytearray, at: int, most: int) -> int:
     """
     Return where the frame at *at* ends, as far as can be said; what is there when it is refused.
 

@@ -58,6 +58,7 @@ class Outlet:
     def flush(self) -> None:
         """Have everything written now."""
         writers, self._writers = self._writers, []
+        self._text, self._frame = "", b""
         for writer in writers:
             writer.flush()
 

@@ -102,7 +102,7 @@ class WebSocket:
         """Bytes of the message that has come in part; None between messages."""
         return self._core.current_size
 
-    def receive(self, data: bytes) -> Iterator[Event]:
+    def receive(self, data: bytes | bytearray) -> Iterator[Event]:
         """
         Take bytes, cut anywhere.
 
