@@ -23,6 +23,7 @@ from agora.protocol.relay.budgets import network_of
 from agora.relay.framing import Framing, ping_frame
 from agora.relay.node import Node
 from agora.relay.outlet import Outlet
+from agora.relay.turns import Turns
 from agora.relay.websocket import Event, Pong, Sign, Write
 
 __all__ = ["Listener", "WebSocketConnection"]
@@ -43,6 +44,7 @@ class Listener:
         close_timeout: Seconds to answer a close before the connection is dropped.
         read_buffer: Where bytes come in, one turn's worth: filled and emptied with
             nothing between.
+        turns: Who has the loop.
         is_welcome: Tells whether there is room for one more; if not it is told so and let go.
         opened: Called with a connection when the socket is there.
         closed: Called with it when it is gone, always once.
@@ -56,6 +58,7 @@ class Listener:
     handshake_timeout: float
     close_timeout: float
     read_buffer: memoryview
+    turns: Turns
     is_welcome: Callable[[], bool]
     opened: Callable[[WebSocketConnection], None]
     closed: Callable[[WebSocketConnection], None]
@@ -122,10 +125,16 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         self._rest(time.perf_counter() - started)
 
     def _rest(self, spent: float) -> None:
-        """Read no more for as long as the last bytes took: nobody has more than half the loop."""
-        if spent > _LONG_TURN and not self._transport.is_closing():
-            self._transport.pause_reading()
-            asyncio.get_running_loop().call_later(spent, self._read_on)
+        """Let the others have their turn: nobody has more than half the loop, nor long at once."""
+        if self._listener.turns.add(self, spent) <= _TURN or self._transport.is_closing():
+            return
+        self._listener.turns.end()
+        self._transport.pause_reading()
+        loop = asyncio.get_running_loop()
+        if spent > _LONG_READ:
+            loop.call_later(spent, self._read_on)  # for as long as those bytes took
+        else:
+            loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
         if not self._transport.is_closing():
@@ -272,8 +281,11 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             self._deadline = None
 
 
-_LONG_TURN = 0.005
-"""Seconds of the loop that a connection may take at a time before it has to rest."""
+_TURN = 0.001
+"""Seconds of the loop that a connection may take before the others are looked at."""
+
+_LONG_READ = 0.005
+"""Seconds for the bytes of one read, after which a connection has to rest for as long."""
 
 _WRITE_AT_ONCE = 65_536
 """Bytes for one connection that are handed over before the turn ends."""

@@ -28,6 +28,7 @@ from agora.relay.config import RelayConfig
 from agora.relay.connection import Listener, WebSocketConnection
 from agora.relay.node import Node
 from agora.relay.outlet import Outlet
+from agora.relay.turns import Turns
 from agora.relay.writer import MailboxWriter
 from agora.sealing import now_ms
 
@@ -220,6 +221,7 @@ class Relay:
             handshake_timeout=self._config.register_timeout,
             close_timeout=max(_CLOSE_TIMEOUT, self._config.drain_timeout),
             read_buffer=memoryview(bytearray(_READ_AT_ONCE)),
+            turns=Turns(),
             is_welcome=lambda: len(self._connections) < self._config.max_connections,
             opened=self._remember,
             closed=self._forget,
