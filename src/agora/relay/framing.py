@@ -80,13 +80,10 @@ class Framing:
             if first == _TEXT:
                 del payload
                 yield text
-            elif first == _BINARY:
-                yield payload
-            elif first == _PONG:
-                yield Pong(payload)
             else:
-                yield Write(bytes((_PONG, len(payload))) + payload)
-                yield Sign.PINGED
+                yield from _events_of(first, payload)
+        if self._core and self._core.is_at_rest:
+            self._core = None  # not sooner: where one such thing is, there are more
 
     def receive_eof(self) -> Iterator[Event]:
         """Take that the client says no more."""
@@ -129,10 +126,7 @@ class Framing:
         if end > len(data):
             self._held, self._wanted = bytearray(data[at:]), end - at
             return len(data)
-        core = self._make_core()
-        yield from core.receive(data[at:end])
-        if core.is_open and core.part_bytes is None:
-            self._core = None
+        yield from self._make_core().receive(data[at:end])
         return end
 
     def _end_of_part(self, data: bytes | bytearray, at: int) -> int:
@@ -194,6 +188,17 @@ def _span(data: bytes | bytearray, at: int, most: int) -> tuple[int, int] | None
             length, body = int.from_bytes(data[at + 2 : at + 10]), at + 14
     end = body + length
     return (body, end) if 0 <= length <= most and end <= len(data) else None
+
+
+def _events_of(first: int, payload: bytes) -> Iterator[Event]:
+    """Return what comes of an ordinary frame that is no text."""
+    if first == _BINARY:
+        yield payload
+    elif first == _PONG:
+        yield Pong(payload)
+    else:
+        yield Write(bytes((_PONG, len(payload))) + payload)
+        yield Sign.PINGED
 
 
 def _end_of_frame(data: bytes | bytearray, at: int, most: int) -> int:

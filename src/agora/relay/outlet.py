@@ -7,6 +7,7 @@ calls into the kernel are what costs. Nothing is kept for longer than the turn.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -34,7 +35,7 @@ class Outlet:
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
-        self._writers: list[Writer] = []
+        self._writers: deque[Writer] = deque()
         self._is_in_turn = False
         self._text = ""
         self._frame = b""
@@ -57,10 +58,9 @@ class Outlet:
 
     def flush(self) -> None:
         """Have everything written now."""
-        writers, self._writers = self._writers, []
         self._text, self._frame = "", b""
-        for writer in writers:
-            writer.flush()
+        while self._writers:
+            self._writers.popleft().flush()
 
     def frame(self, text: str) -> bytes:
         """Return a text message as it is written; what goes to many in a row is framed once."""

@@ -98,6 +98,11 @@ class WebSocket:
         return self._core.state is OPEN
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether it is open and between messages: behind a whole frame nothing is kept."""
+        return self.is_open and self._core.current_size is None
+
+    @property
     def part_bytes(self) -> int | None:
         """Bytes of the message that has come in part; None between messages."""
         return self._core.current_size
