@@ -111,6 +111,7 @@ def undated(answer: bytes) -> bytes:
 @given(pieces_of(STREAMS))
 @example([frame(Opcode.TEXT, b"x" * MOST)])
 @example([frame(Opcode.TEXT, b"x" * (MOST + 1))[:4]])
+@example([b"\x81\xff" + (5).to_bytes(8) + bytes(4) + b"he", b"llo"])
 @example([frame(Opcode.TEXT, b"\xff") + frame(Opcode.TEXT, b"late")])
 @example([frame(Opcode.TEXT, b"x" * 200, fin=False), frame(Opcode.CONT, b"x" * 101)[:4]])
 def test_any_stream_cut_anywhere_gives_what_the_core_alone_gives(pieces: list[bytes]) -> None:
