@@ -30,6 +30,7 @@ from agora.protocol.proof import sign_proof
 from agora.protocol.relay.actions import SessionId
 from agora.protocol.relay.router import RouterConfig
 from agora.relay.node import Node
+from agora.relay.verifier import InlineVerifier
 from agora.testing.clock import ManualClock
 from agora.testing.conversation import AUDIENCE, Disk
 
@@ -113,6 +114,7 @@ class Crowd:
             limits,
             RouterConfig(identity=self._relay),
             writer=self._disk,
+            verifier=InlineVerifier(),
             clock=self._clock,
             wall_ms=self._clock.wall_ms,
         )

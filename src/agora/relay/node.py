@@ -11,7 +11,7 @@ import logging
 import secrets
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -64,7 +64,7 @@ class Connection(Protocol):
         """Write one message."""
         ...
 
-    def send_all(self, texts: Sequence[str]) -> None:
+    def send_all(self, texts: tuple[str, ...]) -> None:
         """Write messages, in one go."""
         ...
 
@@ -262,7 +262,7 @@ class Node:
         seat.connection.send(text)
         return True
 
-    def _send_all(self, session_id: SessionId, texts: Sequence[str]) -> None:
+    def _send_all(self, session_id: SessionId, texts: tuple[str, ...]) -> None:
         seat = self._open.get(session_id)
         if seat is not None and self._check_reads(seat):
             seat.connection.send_all(texts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from typing import Protocol
 
 from agora.codes import CloseCode
@@ -61,7 +60,7 @@ class Line:
         text.encode()  # what cannot be encoded could not be sent either
         self.incoming.append(text)
 
-    def send_all(self, texts: Sequence[str]) -> None:
+    def send_all(self, texts: tuple[str, ...]) -> None:
         """Write texts."""
         for text in texts:
             self.send(text)
