@@ -40,7 +40,7 @@ from agora.protocol.relay.actions import (
 )
 from agora.protocol.relay.router import Router, RouterConfig
 from agora.protocol.relay.session import Door, RelaySession
-from agora.relay.writer import Writer
+from agora.relay.writer import PutMail, RemoveMail, Writer
 
 __all__ = ["Connection", "Node"]
 
@@ -226,7 +226,7 @@ class Node:
             case Fetch():
                 self._fetch(action)
             case Remove(peer, positions):
-                self._change(lambda mailbox: mailbox.remove(peer, positions))
+                self._change(RemoveMail(peer, positions=positions))
             case RemoveIds(peer, ids):
                 self._remove_ids(peer, ids)
             case CountNacks():
@@ -299,9 +299,7 @@ class Node:
             return
         self._storing_bytes += mail.size
         self._writer.submit(
-            lambda mailbox: mailbox.put(
-                mail, now_ms=now_ms, is_owed=action.is_owed, follows=action.follows
-            ),
+            PutMail(mail, now_ms, action.is_owed, action.follows),
             lambda result: self._stored(mail, result),
         )
 
@@ -340,7 +338,7 @@ class Node:
             now = self._clock()
             self._carry_out(self._router.mailroom.removed(peer, ids, now, has_worked=has_worked))
 
-        self._writer.submit(lambda mailbox: mailbox.remove_ids(peer, ids), removed)
+        self._writer.submit(RemoveMail(peer, ids=ids), removed)
 
     def _count_nacks(self, action: CountNacks) -> None:
         most = self._limits.max_nacks
