@@ -36,7 +36,10 @@ ON held.recipient = json_extract(asked.value, '$[0]')
 AND held.sender = json_extract(asked.value, '$[1]')
 """
 
-_WRITE = "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)"
+_WRITE = """
+INSERT INTO held VALUES (?, ?, ?, ?) ON CONFLICT (recipient, sender)
+DO UPDATE SET messages = excluded.messages, bytes = excluded.bytes
+"""
 
 _FORGET = "DELETE FROM held WHERE recipient = ? AND sender = ?"
 

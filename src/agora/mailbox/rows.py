@@ -28,6 +28,7 @@ __all__ = [
     "is_sound",
     "mail_of",
     "row_of",
+    "sound_mail_of",
 ]
 
 COLUMNS = "position, recipient, sender, envelope_id, name, text, size, stored_ms, confirm, checksum"
@@ -90,6 +91,14 @@ def checksum_of_stored(*columns: object) -> int:
 def is_sound(row: _Row) -> bool:
     """Tell whether a row that begins with ``COLUMNS`` is what was put."""
     return bool(_checksum(row[:9]) == row[9])
+
+
+def sound_mail_of(row: _Row) -> Mail | None:
+    """Return the mail of a row that begins with ``COLUMNS``, at the least cost; None if damaged."""
+    if not is_sound(row):
+        return None
+    # Named by place, and not asked for their types: what is sound has those it was put with.
+    return Mail(row[1], row[2], row[3], row[5], row[4], row[0], row[8] == 1, row[7])
 
 
 def _checksum(columns: _Row) -> int:

@@ -47,6 +47,7 @@ from agora.mailbox.rows import (
     is_sound,
     mail_of,
     row_of,
+    sound_mail_of,
 )
 from agora.mailbox.schema import SCHEMA_VERSION, prepare_schema
 from agora.protocol.relay.actions import Mail
@@ -303,10 +304,11 @@ class SqliteMailbox:
             # next transaction where another process has written.
             with closing(rows):
                 for row in rows:
-                    if is_sound(row):
-                        yield mail_of(row)
-                    else:
+                    mail = sound_mail_of(row)
+                    if mail is None:
                         damaged.append(row)
+                    else:
+                        yield mail
         finally:
             self._set_aside(damaged)
 
