@@ -66,6 +66,26 @@ def test_bounds_count_what_was_stored_before(path: Path) -> None:
         mailbox.put(letter(2), now_ms=0)
 
 
+def test_more_than_fits_into_one_statement_is_put_found_and_taken_out(path: Path) -> None:
+    mail = [Mail("carol", ALICE.peer_id, f"id {n}", "{}", position=n) for n in range(1, 1_001)]
+    more = [replace(one, position=one.position + 1_000) for one in mail]
+
+    with opened(path) as mailbox:
+        mailbox.put_many([Put(one, 0, follows=max(0, one.position - 9)) for one in mail])
+        again = mailbox.put_many([Put(one, 0, follows=one.position - 1_000) for one in more])
+        nacked = mailbox.nack("carol", [one.envelope_id for one in mail], max_nacks=1)
+        mailbox.remove_ids("carol", [f"id {n}" for n in range(301, 1_001)])
+        mailbox.remove("carol", range(1, 299))
+        mailbox.bury("carol", [299, 299, 300], now_ms=1)
+        mailbox.commit()
+        held = mailbox.count("carol")
+
+    assert {type(refusal) for refusal in again} == {AlreadyStoredError}
+    assert [one.position for one in nacked] == list(range(1, 1_001))
+    assert held == (0, 0)
+    assert find_damage(path) is None
+
+
 def test_the_last_position_nacks_dead_letters_and_pins_are_there_after_closing(path: Path) -> None:
     with opened(path) as mailbox:
         for position in (1, 2, 9):

@@ -23,7 +23,7 @@ __all__ = ["Counts"]
 _ALL = ""
 """Stands for every recipient, or every sender; no peer is called so."""
 
-_MOST = 10_000
+_MOST = 4_000
 """Counts that are remembered from one commit to the next, in about 2 MB."""
 
 _Place = tuple[str, str]

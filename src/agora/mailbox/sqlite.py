@@ -13,15 +13,16 @@ the event loop, which runs beside this, makes us wait for it.
 
 from __future__ import annotations
 
-import json
 import logging
+import re
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agora.errors import ConfigurationError
 from agora.keys import PeerId
@@ -67,6 +68,11 @@ _SETTINGS = (
     "secure_delete = FAST",  # pages that become free are not written for it
 )
 
+_Value = TypeVar("_Value", int, str)
+
+_LONGEST_PART = 256
+"""Values in one statement."""
+
 _MOST_FREE_PAGES = 4_096
 """Pages of 4 KiB that may stay free: mail that comes fills them again."""
 
@@ -75,25 +81,16 @@ _PUT = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-_THERE = """
-SELECT recipient, envelope_id, sender FROM mail
-WHERE id_hash IN (SELECT value FROM json_each(?)) AND envelope_id != ''
-"""
+_THERE = "SELECT recipient, envelope_id, sender FROM mail WHERE {id_hash} AND envelope_id != ''"
 """Which mail of these hashes waits: what was put before, if anything."""
 
-_WAITING = "SELECT position, recipient FROM mail WHERE position IN (SELECT value FROM json_each(?))"
+_WAITING = "SELECT position, recipient FROM mail WHERE {position}"
 
-_AT = "position IN (SELECT value FROM json_each(?)) AND recipient = ?"
+_AT = "{position} AND recipient = ?"
 
-_NAMED = """
-id_hash IN (SELECT value FROM json_each(?)) AND envelope_id != ''
-AND recipient = ? AND envelope_id IN (SELECT value FROM json_each(?))
-"""
+_NAMED = "{id_hash} AND envelope_id != '' AND recipient = ? AND {envelope_id}"
 
-_NACK = (
-    "UPDATE mail SET nacks = nacks + 1 "  # noqa: S608  # the columns are ours
-    f"WHERE {_NAMED} RETURNING {COLUMNS}, nacks"
-)
+_NACK = f"UPDATE mail SET nacks = nacks + 1 WHERE {_NAMED} RETURNING {COLUMNS}, nacks"  # noqa: S608  # ours
 
 _OF = "recipient_hash = ? AND recipient = ?"
 
@@ -189,11 +186,13 @@ class SqliteMailbox:
 
     def remove(self, recipient: str, positions: Iterable[int]) -> None:
         """Take messages out."""
-        self._take_out(_AT, _json(positions), recipient)
+        for part in _parts(positions):
+            self._take_out(_among(_AT, part), *part, recipient)
 
     def remove_ids(self, recipient: str, ids: Iterable[str]) -> None:
         """Take messages out by envelope id."""
-        self._take_out(_NAMED, *_named(recipient, ids))
+        for part in _parts(ids):
+            self._take_out(_among(_NAMED, part), *_named(recipient, part))
 
     def count(self, recipient: str) -> tuple[int, int]:
         """Return how many messages and bytes wait."""
@@ -210,16 +209,20 @@ class SqliteMailbox:
     def nack(self, recipient: str, ids: Iterable[str], *, max_nacks: int) -> tuple[Mail, ...]:
         """Count one more nack for each message."""
         self._begin()
-        rows = self._all(_NACK, *_named(recipient, ids))
+        rows = [
+            row
+            for part in _parts(ids)
+            for row in self._all(_among(_NACK, part), *_named(recipient, part))
+        ]
         self._set_aside([row for row in rows if not is_sound(row)])
         given_up = (mail_of(row) for row in rows if row[-1] >= max_nacks and is_sound(row))
         return tuple(sorted(given_up, key=lambda mail: mail.position))
 
     def bury(self, recipient: str, positions: Iterable[int], *, now_ms: int) -> None:
         """Set messages aside as dead letters."""
-        at = (_json(positions), recipient)
-        self._change(_BURY, now_ms, *at)
-        self._take_out(_AT, *at)
+        for part in _parts(positions):
+            self._change(_among(_BURY, part), now_ms, *part, recipient)
+            self._take_out(_among(_AT, part), *part, recipient)
         self._change(
             "DELETE FROM dead_letter WHERE position IN ("
             "SELECT position FROM dead_letter ORDER BY died_ms, position "
@@ -430,9 +433,12 @@ class SqliteMailbox:
 
     def _beside(self, puts: Sequence[Put], hashes: list[int]) -> set[object]:
         """Return which mail that *puts* repeat or follow waits: both are looked up in this."""
+        beside: set[object] = set()
         follows = [put.follows for put in puts if put.follows]
-        there: set[object] = set(self._all(_THERE, _json(hashes)))
-        return there.union(self._all(_WAITING, _json(follows)) if follows else ())
+        for statement, values in ((_THERE, hashes), (_WAITING, follows)):
+            for part in _parts(values):
+                beside.update(self._all(_among(statement, part), *part))
+        return beside
 
     def _refusal(self, put: Put, size: int, beside: set[object]) -> Refusal | None:
         """Say why there is no place for mail; if there is, those behind it stand beside it."""
@@ -456,14 +462,34 @@ class SqliteMailbox:
         return int(self._one("PRAGMA data_version")[0])
 
 
-def _json(values: Iterable[int | str]) -> str:
-    return json.dumps(list(values))
+def _parts(values: Iterable[_Value]) -> Iterator[list[_Value]]:
+    """
+    Yield *values*, each once, in lists of as many as a power of two.
+
+    What is missing to that is the last one again: a statement is prepared for each length,
+    and for one value alone it costs half of what it does where SQLite has to read a list.
+    """
+    rest = list(dict.fromkeys(values))
+    for start in range(0, len(rest), _LONGEST_PART):
+        part = rest[start : start + _LONGEST_PART]
+        length = 1 << (len(part) - 1).bit_length()
+        yield part + part[-1:] * (length - len(part))
 
 
-def _named(recipient: str, ids: Iterable[str]) -> tuple[str, str, str]:
+def _among(statement: str, part: Sequence[object]) -> str:
+    """Return a statement in which a column in braces is to be one of as many values."""
+    return _with_marks(statement, len(part))
+
+
+@lru_cache
+def _with_marks(statement: str, count: int) -> str:
+    marks = ", ".join("?" * count)
+    return re.sub(r"{(\w+)}", rf"\1 IN ({marks})", statement)
+
+
+def _named(recipient: str, ids: list[str]) -> list[object]:
     """Return the values of ``_NAMED``."""
-    names = list(ids)
-    return _json(hash_of_id(recipient, one) for one in names), recipient, _json(names)
+    return [*(hash_of_id(recipient, one) for one in ids), recipient, *ids]
 
 
 def _why_not(path: Path, error: Exception) -> str:
