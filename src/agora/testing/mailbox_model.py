@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,6 +23,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from msgspec.structs import replace
 
 from agora.keys import PeerId
 from agora.mailbox import (
@@ -252,7 +253,7 @@ class _MailboxMachine(RuleBasedStateMachine):
             position = self.position(is_late)
             mail = replace(put.mail, position=position)
             follows = position + put.follows if put.follows < 0 else put.follows
-            placed.append(replace(put, mail=mail, follows=follows))
+            placed.append(Put(mail, put.now_ms, put.is_owed, follows))
             refusal = self.model.refusal(mail, is_owed=put.is_owed, follows=follows)
             expected.append(refusal)
             if refusal is None:
