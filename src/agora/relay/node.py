@@ -45,7 +45,7 @@ from agora.protocol.relay.actions import (
 from agora.protocol.relay.router import Router, RouterConfig
 from agora.protocol.relay.session import Door, RelaySession
 from agora.relay.verifier import Verifier
-from agora.relay.writer import Writer
+from agora.relay.writer import PutMail, RemoveMail, Writer
 
 __all__ = ["Connection", "Node"]
 
@@ -319,9 +319,7 @@ class Node:
             return
         self._storing_bytes += mail.size
         self._writer.submit(
-            lambda mailbox: mailbox.put(
-                mail, now_ms=now_ms, is_owed=action.is_owed, follows=action.follows
-            ),
+            PutMail(mail, now_ms, action.is_owed, action.follows),
             lambda result: self._stored(mail, result),
         )
 
@@ -354,7 +352,7 @@ class Node:
         )
 
     def _remove(self, action: Remove) -> None:
-        self._change(lambda mailbox: mailbox.remove(action.peer, action.positions))
+        self._change(RemoveMail(action.peer, positions=action.positions))
 
     def _bury(self, action: Bury) -> None:
         now_ms = self._wall_ms()
@@ -369,7 +367,7 @@ class Node:
             now = self._clock()
             self._carry_out(self._router.mailroom.removed(peer, ids, now, has_worked=has_worked))
 
-        self._writer.submit(lambda mailbox: mailbox.remove_ids(peer, ids), removed)
+        self._writer.submit(RemoveMail(peer, ids=ids), removed)
 
     def _count_nacks(self, action: CountNacks) -> None:
         most = self._limits.max_nacks
