@@ -1,0 +1,279 @@
+"""
+Peers of the load generator: one WebSocket each, read by frame headers alone.
+
+A peer hands what it hears, a batch at a time, to whoever listens at the moment; it
+answers pings by itself. An error frame, and the end of a connection that nobody
+ended, are told at once: a figure with losses is no figure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+from collections.abc import Callable
+from typing import cast
+from urllib.parse import urlsplit
+
+from agora.bench.letters import Dialect, framed
+from agora.bench.wire import (
+    CLOSE,
+    KEY_BYTES,
+    MASK_BYTES,
+    PING,
+    PONG,
+    TEXT,
+    FrameReader,
+    WireError,
+    client_frame,
+    handshake_request,
+    is_accepted,
+)
+from agora.errors import AgoraError, NoAnswerError, NotConnectedError
+from agora.frames import WATCH_ALL, WATCH_NONE, encode_authenticate, encode_register
+from agora.keys import KeyPair, PeerId
+from agora.protocol.proof import audience_of, sign_proof
+
+__all__ = [
+    "BenchError",
+    "Listener",
+    "Peer",
+    "connect",
+    "is_delivery",
+    "is_error",
+    "join",
+    "register",
+]
+
+PATIENCE = 60.0
+"""Seconds after which an answer counts as never coming."""
+
+Listener = Callable[[list[bytes]], None]
+
+
+class BenchError(AgoraError):
+    """The relay did what makes the figure worthless; the message says what."""
+
+    code = "bench"
+
+
+def is_delivery(text: bytes) -> bool:
+    """Tell whether a frame brings a message: by its first bytes, where relays put the type."""
+    return b'"message"' in text[:24]
+
+
+def is_error(text: bytes) -> bool:
+    """Tell whether a frame is an error."""
+    return b'"error"' in text[:24]
+
+
+class Peer(asyncio.Protocol):
+    """
+    One connection of one peer.
+
+    Attributes:
+        keys: Whose it is.
+        listener: Who gets the text frames, a batch at a time.
+        on_loss: Who is told when the connection ends; None while that is expected.
+        frames: How many frames came.
+        bytes: How many bytes came, after the handshake.
+    """
+
+    def __init__(self, keys: KeyPair) -> None:
+        self.keys = keys
+        self.listener: Listener = _ignore
+        self.on_loss: Callable[[Exception], None] | None = None
+        self.frames = 0
+        self.bytes = 0
+        self.transport: asyncio.Transport
+        self._reader = FrameReader()
+        self._head = b""
+        self._opened: asyncio.Future[bytes] | None = None
+
+    @property
+    def id(self) -> PeerId:
+        """Its peer id."""
+        return self.keys.peer_id
+
+    # What the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way out."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what came."""
+        if self._opened is not None:
+            self._read_head(data)
+            return
+        self.bytes += len(data)
+        frames = self._reader.feed(data)
+        self.frames += len(frames)
+        texts = [payload for opcode, payload in frames if opcode == TEXT]
+        if len(texts) != len(frames):
+            self._control(frames)
+        if texts:
+            self.listener(texts)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell of an end that nobody wanted."""
+        lost = error or NotConnectedError("the relay ended the connection")
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_exception(lost)
+        if self.on_loss is not None:
+            self.on_loss(lost)
+
+    def _control(self, frames: list[tuple[int, bytes]]) -> None:
+        for opcode, payload in frames:
+            if opcode == PING:
+                self.transport.write(client_frame(payload, os.urandom(MASK_BYTES), PONG))
+            elif opcode == CLOSE:
+                code, reason = int.from_bytes(payload[:2], "big"), payload[2:].decode()
+                if self.on_loss is not None:
+                    self.on_loss(BenchError(f"the relay closed with {code} {reason}"))
+
+    # The handshake
+
+    async def open(self, host: str, path: str) -> None:
+        """Make a WebSocket of the connection."""
+        key = os.urandom(KEY_BYTES)
+        self._opened = asyncio.get_running_loop().create_future()
+        self.transport.write(handshake_request(host, path, key))
+        head = await self._opened
+        self._opened = None
+        if not is_accepted(head, key):
+            raise WireError(f"no WebSocket there: {head[:80].decode('latin-1')!r}")
+
+    def _read_head(self, data: bytes) -> None:
+        self._head += data
+        head, end, rest = self._head.partition(b"\r\n\r\n")
+        if end and self._opened is not None and not self._opened.done():
+            assert not rest, "a relay says nothing before it is spoken to"
+            self._opened.set_result(head)
+
+    # Saying and hearing
+
+    def say(self, text: str) -> None:
+        """Write one text frame."""
+        self.transport.write(framed(text))
+
+    async def ask(self, text: str, *kinds: str) -> bytes:
+        """
+        Say something, and return the first frame of *kinds* that comes.
+
+        Frames before it are dropped; those behind it go to the listener again.
+
+        Raises:
+            BenchError: When an error comes first.
+        """
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        wanted = [f'"{kind}"'.encode() for kind in kinds]
+        listener, on_loss = self.listener, self.on_loss
+
+        def listen(texts: list[bytes]) -> None:
+            for number, heard in enumerate(texts, start=1):
+                if is_error(heard):
+                    answer.set_exception(BenchError(f"the relay says {heard[:300].decode()}"))
+                elif any(kind in heard[:24] for kind in wanted):
+                    answer.set_result(heard)
+                else:
+                    continue
+                self.listener = listener
+                if number < len(texts):
+                    listener(texts[number:])
+                return
+
+        def lose(error: Exception) -> None:
+            if not answer.done():
+                answer.set_exception(error)
+
+        self.listener, self.on_loss = listen, lose
+        try:
+            self.say(text)
+            async with asyncio.timeout(PATIENCE):
+                return await answer
+        except TimeoutError:
+            raise NoAnswerError(f"no {' or '.join(kinds)} within {PATIENCE:g} s") from None
+        finally:
+            self.on_loss = on_loss
+
+    def leave(self) -> None:
+        """End the connection, without a word."""
+        self.on_loss = None
+        self.transport.abort()
+
+
+def _ignore(texts: list[bytes]) -> None:
+    """Hear nothing of it."""
+
+
+# Coming
+
+
+async def connect(url: str, keys: KeyPair, *, source: str | None = None) -> Peer:
+    """
+    Open a WebSocket for *keys*.
+
+    Args:
+        url: The relay's.
+        keys: Whose it shall be.
+        source: The address to come from, where one has too few ports.
+    """
+    parts = urlsplit(url)
+    loop = asyncio.get_running_loop()
+    secure = ssl.create_default_context() if parts.scheme == "wss" else None
+    try:
+        _, peer = await loop.create_connection(
+            lambda: Peer(keys),
+            parts.hostname or "",
+            parts.port or (443 if secure else 80),
+            ssl=secure,
+            local_addr=(source, 0) if source else None,
+        )
+    except OSError as error:
+        raise NotConnectedError(f"no relay at {url}: {error}") from error
+    await peer.open(parts.netloc, parts.path or "/")
+    return peer
+
+
+async def register(peer: Peer, url: str, dialect: Dialect, *, presence: bool = False) -> bytes:
+    """
+    Register a connected peer; return the ``registered`` frame.
+
+    Args:
+        peer: Who.
+        url: What was dialled, which a proof names.
+        dialect: Whether to prove the key.
+        presence: Whether it wants to hear of everyone; in the reference dialect it
+            always does.
+    """
+    if dialect is Dialect.REFERENCE:
+        return await peer.ask(encode_register(peer.id, None), "registered")
+    watched = WATCH_ALL if presence else WATCH_NONE
+    asked = encode_register(peer.id, None, nonce=os.urandom(32).hex(), watched=watched)
+    challenge = json.loads(await peer.ask(asked, "challenge", "registered"))
+    if challenge["type"] != "challenge":
+        raise BenchError(
+            f"the relay at {url} does not speak Agora/1: it asks for no proof; "
+            "--dialect reference measures what it has"
+        )
+    audience = audience_of(url)
+    signature = sign_proof(
+        peer.keys, audience=audience, nonce=challenge["nonce"], relay=challenge["relay"]
+    )
+    return await peer.ask(encode_authenticate(signature, audience), "registered")
+
+
+async def join(
+    url: str,
+    dialect: Dialect,
+    keys: KeyPair | None = None,
+    *,
+    presence: bool = False,
+    source: str | None = None,
+) -> Peer:
+    """Connect and register; a new peer unless *keys* are given."""
+    peer = await connect(url, keys or KeyPair.generate(), source=source)
+    await register(peer, url, dialect, presence=presence)
+    return peer
