@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 from agora.bench.peers import Peer, join
 from agora.bench.stage import Stage
 from agora.keys import KeyPair
 
-__all__ = ["AT_ONCE", "assemble", "disperse", "each", "source_address"]
+__all__ = ["AT_ONCE", "assemble", "crowd", "disperse", "each", "source_address"]
 
 AT_ONCE = 64
 """Connections on their way at once: less than any relay's backlog of the kernel."""
@@ -57,6 +59,17 @@ async def assemble(
 
     stage.progress.begin(f"{count} connections", count)
     return await each(count, come)
+
+
+@asynccontextmanager
+async def crowd(stage: Stage, count: int) -> AsyncIterator[list[Peer]]:
+    """Have *count* peers that say nothing, and hear of nobody, for the length of a block."""
+    quiet = replace(stage, dialect=stage.quiet_dialect)
+    peers = await assemble(quiet, count) if count else []
+    try:
+        yield peers
+    finally:
+        await disperse(peers)
 
 
 async def disperse(peers: list[Peer]) -> None:

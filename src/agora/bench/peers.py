@@ -38,6 +38,7 @@ from agora.protocol.proof import audience_of, sign_proof
 __all__ = [
     "BenchError",
     "Listener",
+    "Pause",
     "Peer",
     "connect",
     "is_delivery",
@@ -68,6 +69,35 @@ def is_error(text: bytes) -> bool:
     return b'"error"' in text[:24]
 
 
+class Pause:
+    """
+    Has connections read together, once in a while, instead of at each packet.
+
+    A generator that is woken for every message spends more on waking up than on
+    reading, and so does the relay that wakes it.
+
+    Args:
+        interval: Seconds from one reading to the next.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._waiting: list[asyncio.Transport] = []
+
+    def rest(self, transport: asyncio.Transport) -> None:
+        """Read nothing more from *transport* until the next time."""
+        transport.pause_reading()
+        if not self._waiting:
+            asyncio.get_running_loop().call_later(self._interval, self._read)
+        self._waiting.append(transport)
+
+    def _read(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for transport in waiting:
+            if not transport.is_closing():
+                transport.resume_reading()
+
+
 class Peer(asyncio.Protocol):
     """
     One connection of one peer.
@@ -75,6 +105,7 @@ class Peer(asyncio.Protocol):
     Attributes:
         keys: Whose it is.
         listener: Who gets the text frames, a batch at a time.
+        pause: How long it reads nothing after it has read something; None reads at once.
         on_loss: Who is told when the connection ends; None while that is expected.
         frames: How many frames came.
         bytes: How many bytes came, after the handshake.
@@ -83,6 +114,7 @@ class Peer(asyncio.Protocol):
     def __init__(self, keys: KeyPair) -> None:
         self.keys = keys
         self.listener: Listener = _ignore
+        self.pause: Pause | None = None
         self.on_loss: Callable[[Exception], None] | None = None
         self.frames = 0
         self.bytes = 0
@@ -115,6 +147,8 @@ class Peer(asyncio.Protocol):
             self._control(frames)
         if texts:
             self.listener(texts)
+        if self.pause:
+            self.pause.rest(self.transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell of an end that nobody wanted."""

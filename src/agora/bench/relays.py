@@ -15,13 +15,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import agora
 from agora.errors import NotConnectedError
 
-__all__ = ["WIDE", "Target", "own_relay"]
+__all__ = ["WIDE", "Target", "flags_of", "own_relay"]
 
 WIDE: Mapping[str, str] = {
     "log-level": "warning",
@@ -50,13 +50,15 @@ class Target:
         url: Where it is.
         pid: Its process, to see what it spends; None where that is not known.
         name: What figures call it.
-        options: With which options of ours it was started, as they are typed.
+        options: With which options it was started, as they are typed.
+        is_own: Whether we started it.
     """
 
     url: str
     pid: int | None = None
     name: str = "relay"
-    options: tuple[str, ...] = field(default=())
+    options: tuple[str, ...] = ()
+    is_own: bool = False
 
 
 @contextmanager
@@ -68,7 +70,7 @@ def own_relay(options: Mapping[str, str] | None = None) -> Iterator[Target]:
         options: Settings beside `WIDE`, or instead of some of it, by the names of
             their flags; an empty text for a flag that takes no value.
     """
-    flags = tuple(_flags({**WIDE, **(options or {})}))
+    flags = tuple(flags_of({**WIDE, **(options or {})}))
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="agora-bench-") as folder:
         command = [sys.executable, "-m", "agora", "relay", "--port", str(port)]
@@ -81,12 +83,13 @@ def own_relay(options: Mapping[str, str] | None = None) -> Iterator[Target]:
         ):
             try:
                 _wait_until_it_listens(process, port, Path(log.name))
-                yield Target(f"ws://127.0.0.1:{port}", process.pid, "agora", flags)
+                yield Target(f"ws://127.0.0.1:{port}", process.pid, "agora", flags, is_own=True)
             finally:
                 _stop(process)
 
 
-def _flags(settings: Mapping[str, str]) -> Iterator[str]:
+def flags_of(settings: Mapping[str, str]) -> Iterator[str]:
+    """Yield settings as they are typed."""
     for name, value in settings.items():
         yield f"--{name}={value}" if value else f"--{name}"
 

@@ -1,20 +1,32 @@
 """
 Results for people: a table of each bench, runs beside what they came to together.
 
-Pure text and numbers; `rich` draws it. A figure of two runs is their mean, and how far
-they are apart is told: more than `AGREEMENT` is no agreement.
+Pure text and numbers; the command line and the page draw them. A figure of two runs is
+their mean, and how far they are apart is told: more than `AGREEMENT` is no agreement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agora.bench.figures import spread
 from agora.bench.results import KINDS, Result
 
-__all__ = ["AGREEMENT", "COLUMNS", "Column", "Group", "Row", "groups", "rows", "shown"]
+__all__ = [
+    "AGREEMENT",
+    "COLUMNS",
+    "CONDITIONS",
+    "Column",
+    "Group",
+    "Ratio",
+    "Table",
+    "groups",
+    "ratios",
+    "shown",
+    "tables",
+]
 
 AGREEMENT = 0.10
 """How far two runs may be apart, as a part of their mean, and still be said to agree."""
@@ -31,15 +43,27 @@ class Column:
     """Whether two runs that differ in it do not agree."""
 
 
-_RELAY = (Column("relay", "relay"), Column("dialect", "dialect"))
 _VERIFY = Column("verify_us", "one verify µs", 1)
 _GENERATOR = "generator µs"
 
+CONDITIONS: dict[str, str] = {
+    "payload_bytes": "payload bytes",
+    "pairs": "pairs",
+    "idle": "idle connections",
+    "read_every_ms": "ms between reads",
+    "rate_per_second": "messages/s asked",
+    "connections": "connections",
+    "presence": "presence",
+    "joins": "joins at once",
+    "recipients": "recipients",
+    "messages": "messages",
+    "megabytes": "MB sent",
+    "minutes": "minutes",
+}
+"""What conditions are called."""
+
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "throughput": (
-        *_RELAY,
-        Column("payload_bytes", "payload B"),
-        Column("pairs", "pairs"),
         Column("messages_per_second", "messages/s", is_compared=True),
         Column("relay_cpu_us_per_message", "relay µs/message", 1, is_compared=True),
         Column("generator_cpu_us_per_message", _GENERATOR, 1),
@@ -47,9 +71,6 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("relay_cpu_per_verify", "relay / verify", 2, is_compared=True),
     ),
     "latency": (
-        *_RELAY,
-        Column("payload_bytes", "payload B"),
-        Column("rate_per_second", "messages/s"),
         Column("p50_ms", "p50 ms", 2, is_compared=True),
         Column("p90_ms", "p90 ms", 2),
         Column("p99_ms", "p99 ms", 2),
@@ -60,17 +81,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("generator_cpu_us_per_message", _GENERATOR, 1),
     ),
     "idle": (
-        *_RELAY,
-        Column("connections", "connections"),
         Column("base_rss_mb", "base MB", 1),
         Column("idle_rss_mb", "MB", 1),
         Column("kb_per_connection", "KB each", 1, is_compared=True),
         Column("kb_per_connection_after_64kb", "KB each after 64 KB", 1, is_compared=True),
     ),
     "join": (
-        *_RELAY,
-        Column("presence", "presence"),
-        Column("joins", "joins"),
         Column("joins_per_second", "joins/s", is_compared=True),
         Column("relay_cpu_us_per_join", "relay µs/join", is_compared=True),
         Column("generator_cpu_us_per_join", _GENERATOR),
@@ -79,18 +95,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _VERIFY,
     ),
     "broadcast": (
-        *_RELAY,
-        Column("recipients", "recipients"),
-        Column("payload_bytes", "payload B"),
         Column("deliveries_per_second", "deliveries/s", is_compared=True),
         Column("relay_cpu_us_per_recipient", "relay µs/recipient", 2, is_compared=True),
         Column("generator_cpu_us_per_recipient", _GENERATOR, 2),
         _VERIFY,
     ),
     "mailbox": (
-        *_RELAY,
-        Column("messages", "messages"),
-        Column("recipients", "recipients"),
         Column("accepts_per_second", "accepts/s", is_compared=True),
         Column("accept_relay_cpu_us_per_message", "relay µs", 1),
         Column("drains_per_second", "drains/s", is_compared=True),
@@ -101,8 +111,6 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _VERIFY,
     ),
     "slow-reader": (
-        *_RELAY,
-        Column("megabytes", "MB sent"),
         Column("rss_growth_mb", "relay MB more", 1, is_compared=True),
         Column("others_lost", "others lost"),
         Column("others_p50_ms", "others p50 ms", 2),
@@ -110,8 +118,6 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("others_max_ms", "max ms", 2),
     ),
     "soak": (
-        *_RELAY,
-        Column("minutes", "minutes", 1),
         Column("rate_per_second", "messages/s"),
         Column("lost", "lost"),
         Column("rss_first_mb", "MB first", 1),
@@ -178,23 +184,122 @@ def groups(results: Sequence[Result]) -> list[Group]:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a table."""
+class Table:
+    """Figures in lines, what was measured in columns."""
 
-    cells: tuple[str, ...]
-    is_mean: bool
+    title: str
+    head: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
 
 
-def rows(group: Group) -> list[Row]:
-    """Return each run, and with several what they came to."""
-    columns = COLUMNS[group.bench]
-    several = len(group.runs) > 1
-    made = [
-        Row((*(shown(getattr(run, one.field), one.decimals) for one in columns), ""), False)
-        for run in (group.runs if several else ())
-    ]
-    mean = (shown(group.value(one.field), one.decimals) for one in columns)
-    return [*made, Row((*mean, group.agreement), True)]
+def tables(results: Sequence[Result]) -> list[Table]:
+    """Return a table for each bench, relay and dialect."""
+    together: dict[tuple[str, str, str], list[Group]] = {}
+    for group in groups(results):
+        first = group.runs[0]
+        together.setdefault((first.bench, first.relay, first.dialect), []).append(group)
+    return [_table(several) for several in together.values()]
+
+
+def _table(several: list[Group]) -> Table:
+    first = several[0].runs[0]
+    varying = [name for name in first.conditions if len({_of(one, name) for one in several}) > 1]
+    fixed = [name for name in first.conditions if name not in varying]
+    title = [first.bench, first.relay, f"dialect {first.dialect}"]
+    title += [f"{CONDITIONS[name]} {shown(_of(several[0], name))}" for name in fixed]
+    if varying:
+        head, *more = [_condition_line(several, name) for name in varying]
+    else:
+        head, more = _heads_of_runs(several[0]), []
+    return Table(", ".join(title), head, (*more, *_figure_lines(several)))
+
+
+def _of(group: Group, field: str) -> Any:
+    return getattr(group.runs[0], field)
+
+
+def _condition_line(several: list[Group], name: str) -> tuple[str, ...]:
+    return (CONDITIONS[name], *(shown(_of(group, name)) for group in several))
+
+
+def _heads_of_runs(group: Group) -> tuple[str, ...]:
+    runs = [f"run {number}" for number, _ in enumerate(group.runs, start=1)]
+    return ("", *runs, "together") if len(runs) > 1 else ("", *runs)
+
+
+def _figure_lines(several: list[Group]) -> Iterator[tuple[str, ...]]:
+    """Yield a line for each figure, and one that says whether runs agree."""
+    alone = several[0] if len(several) == 1 and len(several[0].runs) > 1 else None
+    for column in COLUMNS[several[0].bench]:
+        runs = [getattr(run, column.field) for run in alone.runs] if alone else []
+        values = [*runs, *(group.value(column.field) for group in several)]
+        yield (column.heading, *(shown(value, column.decimals) for value in values))
+    if any(len(group.runs) > 1 for group in several):
+        blank = [""] * (len(alone.runs) if alone else 0)
+        yield ("runs", *blank, *(group.agreement for group in several))
+
+
+# One relay against another
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """What one relay does in terms of the other, under the same conditions, in the same run."""
+
+    group: Group
+    field: str
+    ours: float
+    theirs: float
+
+    @property
+    def bench(self) -> str:
+        """The bench that found it."""
+        return self.group.bench
+
+    @property
+    def conditions(self) -> str:
+        """What was asked, in words."""
+        run = self.group.runs[0]
+        return ", ".join(
+            f"{CONDITIONS[name]} {shown(_of(self.group, name))}" for name in run.conditions
+        )
+
+    @property
+    def figure(self) -> str:
+        """What is compared, in words."""
+        columns = COLUMNS[self.bench]
+        return next(column.heading for column in columns if column.field == self.field)
+
+    @property
+    def ratio(self) -> float:
+        """How many times theirs ours is."""
+        return self.ours / self.theirs
+
+
+_RATIOS = {
+    "throughput": ("messages_per_second", "relay_cpu_us_per_message"),
+    "latency": ("p50_ms", "p99_ms", "relay_cpu_us_per_message"),
+}
+
+
+def ratios(results: Sequence[Result], name: str) -> list[Ratio]:
+    """Return how other relays compare with the one called *name*."""
+    found = groups(results)
+    theirs = {_but_the_relay(group): group for group in found if _of(group, "relay") == name}
+    made = []
+    for group in found:
+        other = theirs.get(_but_the_relay(group))
+        if other is None or other is group:
+            continue
+        for field in _RATIOS.get(group.bench, ()):
+            ours, its = group.value(field), other.value(field)
+            if ours is not None and its:
+                made.append(Ratio(group, field, ours, its))
+    return made
+
+
+def _but_the_relay(group: Group) -> tuple[Any, ...]:
+    return (group.bench, *group.runs[0].condition_but("relay"))
 
 
 def shown(value: Any, decimals: int = 0) -> str:

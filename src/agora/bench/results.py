@@ -47,8 +47,12 @@ class Result:
     @property
     def condition(self) -> tuple[Any, ...]:
         """What was asked: equal for runs that repeat each other."""
+        return (self.bench, *self.condition_but())
+
+    def condition_but(self, *left_out: str) -> tuple[tuple[str, Any], ...]:
+        """Return what was asked, field by field, but for some."""
         names = ("relay", "dialect", *self.conditions)
-        return (self.bench, *(getattr(self, name) for name in names))
+        return tuple((name, getattr(self, name)) for name in names if name not in left_out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +60,12 @@ class Throughput(Result):
     """As many messages as the relay takes, between pairs of peers, in a bounded window."""
 
     bench = "throughput"
-    conditions = ("payload_bytes", "pairs")
+    conditions = ("payload_bytes", "pairs", "idle", "read_every_ms")
 
     payload_bytes: int
     pairs: int
+    idle: int
+    read_every_ms: float
     messages: int
     seconds: float
     messages_per_second: float

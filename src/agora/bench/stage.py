@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from agora.bench.letters import Dialect
@@ -54,7 +54,12 @@ class Stage:
 
     target: Target
     dialect: Dialect = Dialect.REFERENCE
-    progress: Progress = Silent()
+    progress: Progress = field(default_factory=Silent)
+
+    @property
+    def quiet_dialect(self) -> Dialect:
+        """The dialect in which one hears of nobody, where the relay is known to speak it."""
+        return Dialect.AGORA if self.target.is_own else self.dialect
 
     async def join(self, keys: KeyPair | None = None, *, presence: bool = False) -> Peer:
         """Return a registered peer."""
@@ -63,10 +68,8 @@ class Stage:
     @asynccontextmanager
     async def peers(self, count: int) -> AsyncIterator[list[Peer]]:
         """Have *count* registered peers for the length of a ``with`` block."""
-        joined: list[Peer] = []
+        joined = [await self.join() for _ in range(count)]
         try:
-            for _ in range(count):
-                joined.append(await self.join())
             yield joined
         finally:
             for peer in joined:

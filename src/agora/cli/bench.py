@@ -1,42 +1,39 @@
 """
 ``agora bench``: what a relay costs, measured from outside by a load generator.
 
-The relay is another process: one of our own, started for the bench and removed after
-it, or whichever ``--relay`` names.
+The relay is another process: one of our own, started for each run and removed after
+it, or whichever ``--relay`` names. The commands are made from the table of benches in
+:mod:`agora.bench.plan`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any, TypeVar
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import click
 
 from agora.bench.letters import Dialect
-from agora.bench.load.broadcast import broadcast
-from agora.bench.load.idle import idle
-from agora.bench.load.join import join_at_once
-from agora.bench.load.latency import latency
-from agora.bench.load.mailbox import mailbox
-from agora.bench.load.slow_reader import slow_reader
-from agora.bench.load.soak import soak
-from agora.bench.load.throughput import throughput
-from agora.bench.relays import Target, own_relay
-from agora.bench.report import COLUMNS, groups, rows
+from agora.bench.measure import Machine
+from agora.bench.page import performance_page
+from agora.bench.plan import BENCHES, Bench, Option, Task, full_plan, quick_plan
+from agora.bench.play import Relays, play
+from agora.bench.record import Record, read_record
+from agora.bench.relays import WIDE, Target, flags_of
 from agora.bench.results import Result, to_members
-from agora.bench.stage import Progress, Silent, Stage
+from agora.cli.bench_output import progress_bars, show_tables, write_plot, write_plots
 from agora.cli.open_files import raise_open_files
 from agora.cli.options import Asked, check_url, json_option
-from agora.errors import MissingExtraError
+from agora.errors import ConfigurationError
 
 __all__ = ["bench"]
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+_OPEN_FILES = 40_000
+"""Connections of the largest bench, with room to spare."""
 
 
 @click.group()
@@ -45,343 +42,248 @@ def bench() -> None:
     """
     Measure what a relay costs, in a process of its own.
 
-    Starts a relay for it, with rate limits off and wide bounds, or measures the one
-    that --relay names. Every figure has the generator's share and the price of one
-    signature beside it, and is taken twice.
+    Starts a relay for each run, with rate limits off and wide bounds, or measures the
+    one that --relay names. Options that are sizes take several, with commas between
+    them. Every figure has the generator's own share and the price of one signature
+    beside it, and is taken twice.
     """
 
 
-# What all of them can be asked
+# Options
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """Which relay, spoken with how, how often, and what comes of the results."""
+class _Several(click.ParamType[tuple[Any, ...]]):
+    """One value or more, with commas between them."""
 
-    relay: str | None
-    relay_pid: int | None
-    relay_option: tuple[str, ...]
-    dialect: str
-    runs: int
-    options: Mapping[str, str] = field(init=False)
+    name = "several"
 
-    def __post_init__(self) -> None:
-        pairs = (option.partition("=") for option in self.relay_option)
-        object.__setattr__(self, "options", {name: value for name, _, value in pairs})
+    def __init__(self, option: Option) -> None:
+        self._option = option
+        if option.choices:
+            self._kind: click.ParamType[Any] = click.Choice(option.choices)
+        elif isinstance(option.default, int):
+            self._kind = click.IntRange(int(option.least))
+        else:
+            self._kind = click.FloatRange(option.least)
 
-    @contextmanager
-    def target(self) -> Iterator[Target]:
-        """Have the relay for the length of a ``with`` block."""
-        if self.relay:
-            check_url(self.relay)
-            yield Target(self.relay, self.relay_pid)
-            return
-        with own_relay(self.options) as target:
-            click.echo(f"agora relay {' '.join(target.options)}", err=True)
-            yield target
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """Read what was typed, or take what is read already."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(self._kind.convert(part, param, ctx) for part in str(value).split(","))
 
 
-def _bench_options(dialect: Dialect, runs: int = 2) -> Callable[[_Command], _Command]:
-    """Decorate a bench with the options that all have, its own usual dialect among them."""
-    options = [
-        click.option(
-            "--relay", metavar="URL", help="measure this relay; else one is started for it"
+def _option(option: Option) -> click.Option:
+    shown = "" if option.default is None else f"  [default: {_plain(option.default)}]"
+    metavar = f"[{'|'.join(option.choices)}]" if option.choices else "N"
+    return click.Option(
+        [f"--{option.flag}", _asked(option)],
+        type=_Several(option),
+        metavar=f"{metavar},…",
+        help=f"{option.help}{shown}",
+    )
+
+
+def _plain(value: float | str) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _relay_options(*, against: bool) -> list[click.Parameter]:
+    """Return the options for which relays are measured."""
+    options: list[click.Parameter] = [
+        click.Option(
+            ["--relay"],
+            metavar="URL",
+            help="measure this relay; else one is started for each run",
         ),
-        click.option(
-            "--relay-pid",
+        click.Option(
+            ["--relay-pid"],
             type=int,
             metavar="PID",
             help="its process here, to see its processor time and memory",
         ),
-        click.option(
-            "--relay-option",
+        click.Option(
+            ["--relay-option"],
             multiple=True,
             metavar="NAME=VALUE",
-            help="a setting for the relay that is started, such as ack-timeout=2; "
-            "repeatable; NAME alone for what takes no value",
+            help="a setting for relays that are started, such as ack-timeout=2; NAME alone for "
+            "what takes no value; repeatable",
         ),
-        click.option(
-            "--dialect",
-            type=click.Choice([str(one) for one in Dialect]),
-            default=str(dialect),
-            show_default=True,
-            help="what to speak; agora/1 proves keys, acks, and counts receipts",
-        ),
-        click.option(
-            "--runs", type=click.IntRange(1), default=runs, show_default=True, help="how often"
-        ),
-        json_option,
     ]
+    if against:
+        options += [
+            click.Option(["--against"], metavar="URL", help="measure this relay too, in turn"),
+            click.Option(["--against-pid"], type=int, metavar="PID", help="its process here"),
+            click.Option(
+                ["--against-name"],
+                metavar="NAME",
+                default="the other",
+                show_default=True,
+                help="what to call it",
+            ),
+        ]
+    return options
 
-    def decorate(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
 
-    return decorate
-
-
-def _number(
-    name: str, default: float, help: str, *, least: float = 1
-) -> Callable[[_Command], _Command]:
-    whole = isinstance(default, int)
-    kind: Any = click.IntRange(int(least)) if whole else click.FloatRange(least)
-    metavar = "N" if whole else "NUMBER"
-    return click.option(
-        name, type=kind, default=default, show_default=True, help=help, metavar=metavar
+def _relays(
+    relay: str | None,
+    relay_pid: int | None,
+    relay_option: tuple[str, ...],
+    against: str | None = None,
+    against_pid: int | None = None,
+    against_name: str = "",
+) -> Relays:
+    for url in filter(None, (relay, against)):
+        check_url(url)
+    if relay and relay_option:
+        raise ConfigurationError("--relay-option is for relays that are started here, not --relay")
+    return Relays(
+        Target(relay, relay_pid) if relay else None,
+        relay_option,
+        Target(against, against_pid, against_name) if against else None,
     )
 
 
-_payload = _number("--payload", 500, "bytes of each payload, as JSON", least=64)
-_pairs = _number("--pairs", 4, "how many peers send, each to another one")
+# One bench
 
 
-# The benches
+def _command(name: str, one: Bench) -> click.Command:
+    """Make the command of a bench."""
+
+    def measure(asked: Asked, /, dialect: str, runs: int, plot: str | None, **options: Any) -> None:
+        given = {option.flag: options.pop(_asked(option)) for option in one.options}
+        given = {flag: values for flag, values in given.items() if values}
+        relays = _relays(**options)
+        task = Task(name, given, dialect=Dialect(dialect), runs=runs)
+        results = list(_measure(asked, [task], relays))
+        if plot:
+            write_plot(name, results, Path(plot))
+        if not asked.as_json:
+            show_tables(results, relays.against.name if relays.against else None)
+
+    options = [
+        *map(_option, one.options),
+        click.Option(
+            ["--dialect"],
+            type=click.Choice([str(dialect) for dialect in Dialect]),
+            default=str(one.dialect),
+            show_default=True,
+            help="what to speak; agora/1 proves keys, acks, and counts receipts",
+        ),
+        click.Option(
+            ["--runs"],
+            type=click.IntRange(1),
+            default=one.runs,
+            show_default=True,
+            help="how often to measure",
+        ),
+        *_relay_options(against=one.can_compare),
+        click.Option(["--plot"], metavar="FILE", help="draw it, as SVG or PNG by the file's name"),
+    ]
+    made = click.Command(name, callback=click.pass_obj(measure), params=options, help=one.help)
+    return json_option(made)
 
 
-@bench.command("throughput")
-@_payload
-@_pairs
-@_number("--seconds", 5.0, "about how long each run takes", least=0.05)
-@_bench_options(Dialect.REFERENCE)
-@click.pass_obj
-def _throughput(asked: Asked, /, payload: int, pairs: int, seconds: float, **options: Any) -> None:
-    """As many messages as the relay takes."""
-
-    def run(stage: Stage) -> Awaitable[Result]:
-        return throughput(stage, payload_bytes=payload, pairs=pairs, seconds=seconds)
-
-    _measure(asked, Asking(**options), run)
+def _asked(option: Option) -> str:
+    return f"asked_{option.argument}"
 
 
-@bench.command("latency")
-@_payload
-@_pairs
-@_number("--rate", 1000.0, "messages a second, of all pairs together", least=1)
-@_number("--seconds", 5.0, "how long each run takes", least=0.05)
-@_bench_options(Dialect.REFERENCE)
-@click.pass_obj
-def _latency(
-    asked: Asked, /, payload: int, pairs: int, rate: float, seconds: float, **options: Any
+for _name, _bench in BENCHES.items():
+    bench.add_command(_command(_name, _bench))
+
+
+# All of them
+
+
+def _all(
+    asked: Asked,
+    /,
+    quick: bool,
+    soak_minutes: float,
+    read: str | None,
+    page: str | None,
+    plot: str | None,
+    **options: Any,
 ) -> None:
     """
-    How long a message takes at a given rate.
+    Every bench at three sizes, and the page of figures.
 
-    An open loop: each message leaves when its time has come, and its latency counts
-    from that time.
+    It takes about half an hour, and as long as the soak. --json writes down what
+    --from reads.
     """
-
-    def run(stage: Stage) -> Awaitable[Result]:
-        return latency(
-            stage, payload_bytes=payload, pairs=pairs, rate_per_second=rate, seconds=seconds
-        )
-
-    _measure(asked, Asking(**options), run)
-
-
-@bench.command("idle")
-@_number("--connections", 1000, "registered peers that say nothing")
-@_bench_options(Dialect.AGORA)
-@click.pass_obj
-def _idle(asked: Asked, /, connections: int, **options: Any) -> None:
-    """Memory of connections on which nothing happens, also after a frame of 64 KB each."""
-
-    def run(stage: Stage) -> Awaitable[Result]:
-        return idle(stage, connections=connections)
-
-    _measure(asked, Asking(**options), run, is_fresh=True)
+    if read:
+        record = read_record(Path(read).read_text("utf-8").splitlines())
+    else:
+        record = _measure_all(asked, quick, soak_minutes, _relays(**options))
+    plots = write_plots(record.results, Path(plot)) if plot else {}
+    if page:
+        links = {
+            name: os.path.relpath(file, Path(page).parent).replace(os.sep, "/")
+            for name, file in plots.items()
+        }
+        Path(page).write_text(performance_page(record, links), "utf-8")
+    if read is None or not (page or plot):
+        _show(asked, record)
 
 
-@bench.command("join")
-@_number("--joins", 1000, "how many peers come at once")
-@click.option(
-    "--presence",
-    type=click.Choice(["none", "all"]),
-    default="none",
-    show_default=True,
-    help="whom each wants to hear of; all, in the reference dialect",
-)
-@_bench_options(Dialect.AGORA)
-@click.pass_obj
-def _join(asked: Asked, /, joins: int, presence: str, **options: Any) -> None:
-    """Many peers that come at once, and what the relay tells of them."""
-
-    def run(stage: Stage) -> Awaitable[Result]:
-        return join_at_once(stage, joins=joins, presence=presence == "all")
-
-    _measure(asked, Asking(**options), run, is_fresh=True)
-
-
-@bench.command("broadcast")
-@_number("--recipients", 1000, "how many hear it")
-@_number("--broadcasts", 200, "how many are told")
-@_payload
-@_bench_options(Dialect.AGORA)
-@click.pass_obj
-def _broadcast(
-    asked: Asked, /, recipients: int, broadcasts: int, payload: int, **options: Any
-) -> None:
-    """One sender, and everyone hears it."""
-
-    def run(stage: Stage) -> Awaitable[Result]:
-        return broadcast(stage, recipients=recipients, broadcasts=broadcasts, payload_bytes=payload)
-
-    _measure(asked, Asking(**options), run)
-
-
-@bench.command("mailbox")
-@_number("--messages", 10000, "how many, to all recipients together")
-@_number("--recipients", 10, "how many peers are away")
-@_payload
-@_bench_options(Dialect.AGORA)
-@click.pass_obj
-def _mailbox(asked: Asked, /, messages: int, recipients: int, payload: int, **options: Any) -> None:
-    """Messages to peers that are away, and their way to them."""
-
-    def run(stage: Stage) -> Awaitable[Result]:
-        return mailbox(stage, messages=messages, recipients=recipients, payload_bytes=payload)
-
-    _measure(asked, Asking(**options), run, is_fresh=True)
-
-
-@bench.command("slow-reader")
-@_number("--megabytes", 50.0, "how much is sent to a peer that never reads", least=0.1)
-@_number("--rate", 8.0, "megabytes a second", least=0.1)
-@_bench_options(Dialect.AGORA)
-@click.pass_obj
-def _slow_reader(asked: Asked, /, megabytes: float, rate: float, **options: Any) -> None:
-    """One peer that never reads, and how the others fare."""
-
-    def run(stage: Stage) -> Awaitable[Result]:
-        return slow_reader(stage, megabytes=megabytes, megabytes_per_second=rate)
-
-    _measure(asked, Asking(**options), run, is_fresh=True)
-
-
-@bench.command("soak")
-@_number("--minutes", 30.0, "how long", least=0.01)
-@_pairs
-@_payload
-@click.option(
-    "--rate",
-    type=click.FloatRange(1),
-    metavar="NUMBER",
-    help="messages a second; else half of what is measured first",
-)
-@_bench_options(Dialect.REFERENCE, runs=1)
-@click.pass_obj
-def _soak(
-    asked: Asked, /, minutes: float, pairs: int, payload: int, rate: float | None, **options: Any
-) -> None:
-    """Half of what the relay can, for long: whether it stays as it was."""
-
-    def run(stage: Stage) -> Awaitable[Result]:
-        return soak(
-            stage, minutes=minutes, pairs=pairs, payload_bytes=payload, rate_per_second=rate
-        )
-
-    _measure(asked, Asking(**options), run)
-
-
-# Running, and showing what came of it
-
-_Run = Callable[[Stage], Awaitable[Result]]
-
-
-def _measure(asked: Asked, asking: Asking, run: _Run, *, is_fresh: bool = False) -> None:
-    """Do the runs, each on a relay of its own where memory counts, and show them."""
-    raise_open_files(_OPEN_FILES)
-    results: list[Result] = []
-    with _progress(asked) as progress:
-        if is_fresh:
-            for _ in range(asking.runs):
-                with asking.target() as target:
-                    results += _play(target, asking, progress, run, 1)
-        else:
-            with asking.target() as target:
-                results += _play(target, asking, progress, run, asking.runs)
-    show(asked, results)
-
-
-_OPEN_FILES = 60_000
-
-
-def _play(
-    target: Target, asking: Asking, progress: Progress, run: _Run, times: int
-) -> list[Result]:
-    stage = Stage(target, Dialect(asking.dialect), progress)
-
-    async def play() -> list[Result]:
-        return [await run(stage) for _ in range(times)]
-
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(play())
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
-    except ModuleNotFoundError:
-        return None
-    return factory
-
-
-def show(asked: Asked, results: list[Result]) -> None:
-    """Write results: objects for programs, tables for people."""
+def _measure_all(asked: Asked, quick: bool, soak_minutes: float, relays: Relays) -> Record:
+    plan = quick_plan() if quick else full_plan(soak_minutes=soak_minutes)
+    record = Record(
+        machine=Machine.here(),
+        taken=datetime.now(UTC).strftime("%Y-%m-%d"),
+        settings=" ".join(flags_of(WIDE)),
+        against=relays.against.name if relays.against else None,
+    )
     if asked.as_json:
-        for result in results:
-            asked.say("", to_members(result))
-        return
-    table_of = _extra("rich.table").Table
-    console = _extra("rich.console").Console()
-    shown: dict[str, Any] = {}
-    for group in groups(results):
-        columns = COLUMNS[group.bench]
-        if group.bench not in shown:
-            table = shown[group.bench] = table_of(title=group.bench)
-            for column in columns:
-                table.add_column(column.heading, justify="right")
-            table.add_column("runs")
-        for row in rows(group):
-            shown[group.bench].add_row(*row.cells, style="bold" if row.is_mean else None)
-    for table in shown.values():
-        console.print(table)
+        asked.say("", record.members())
+    return replace(record, results=tuple(_measure(asked, plan, relays)))
 
 
-@contextmanager
-def _progress(asked: Asked) -> Iterator[Progress]:
-    """Draw bars on a terminal for the length of a ``with`` block."""
-    if not sys.stderr.isatty():
-        yield Silent()
-        return
-    rich = _extra("rich.progress")
-    console = _extra("rich.console").Console(stderr=True)
-    with rich.Progress(console=console, auto_refresh=False, transient=True) as bars:
-        yield _Bars(bars)
+def _show(asked: Asked, record: Record) -> None:
+    if not asked.as_json:
+        show_tables(record.results, record.against)
 
 
-class _Bars:
-    """One bar at a time; drawn a few times a second, as drawing costs too."""
+bench.add_command(
+    json_option(
+        click.Command(
+            "all",
+            callback=click.pass_obj(_all),
+            help=_all.__doc__,
+            params=[
+                click.Option(["--quick"], is_flag=True, help="a little of everything, in seconds"),
+                click.Option(
+                    ["--soak-minutes"],
+                    type=click.FloatRange(0.01),
+                    default=30.0,
+                    show_default=True,
+                    metavar="N",
+                    help="how long the soak is",
+                ),
+                click.Option(
+                    ["--from", "read"],
+                    metavar="FILE",
+                    help="take what --json wrote, measure nothing",
+                ),
+                click.Option(["--page"], metavar="FILE", help="write the page of figures"),
+                click.Option(["--plot"], metavar="FOLDER", help="draw a picture for each bench"),
+                *_relay_options(against=True),
+            ],
+        )
+    )
+)
 
-    def __init__(self, bars: Any) -> None:
-        self._bars = bars
-        self._task: Any = None
 
-    def begin(self, what: str, total: float) -> None:
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-        self._task = self._bars.add_task(what, total=total)
-        self._bars.refresh()
-
-    def reached(self, done: float) -> None:
-        self._bars.update(self._task, completed=done)
-
-
-def _extra(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{error.name} is not installed: install agora-relay[bench] for agora bench, "
-            "in the clone by pip install '.[bench]'"
-        ) from error
+def _measure(asked: Asked, tasks: Iterable[Task], relays: Relays) -> Iterator[Result]:
+    """Carry out *tasks*; yield what is found, which programs get to read at once."""
+    raise_open_files(_OPEN_FILES)
+    if not relays.named:
+        asked.remark(f"relays are started with {' '.join(flags_of(WIDE))}")
+    with progress_bars() as progress:
+        for task in tasks:
+            for result in play(task, relays, progress):
+                if asked.as_json:
+                    asked.say("", to_members(result))
+                yield result

@@ -24,25 +24,25 @@ _QUIET = 0.4
 """Seconds without a frame after which the relay has told all it had to tell."""
 
 
-async def join_at_once(stage: Stage, *, joins: int = 1_000, presence: bool = False) -> Join:
+async def join_at_once(stage: Stage, *, joins: int = 1_000, presence: str = "none") -> Join:
     """
     Measure it once.
 
     Args:
         stage: The relay, and what to speak.
         joins: How many peers come.
-        presence: Whether each wants to hear of all others; in the reference dialect
-            it always does.
+        presence: Of whom each wants to hear, ``all`` or ``none``; in the reference
+            dialect it is always all.
     """
     url = stage.target.url
-    crowd = [Peer(KeyPair.generate()) for _ in range(joins)]
-    keys, peers = [peer.keys for peer in crowd], []
+    keys = [KeyPair.generate() for _ in range(joins)]
+    peers: list[Peer] = []
     before = verify_us()
     stage.progress.begin(f"{joins} peers join", joins)
 
     async def come(number: int) -> None:
         peer = await connect(url, keys[number], source=source_address(url, number))
-        await register(peer, url, stage.dialect, presence=presence)
+        await register(peer, url, stage.dialect, presence=presence == "all")
         peers.append(peer)
         stage.progress.reached(len(peers))
 
@@ -58,7 +58,7 @@ async def join_at_once(stage: Stage, *, joins: int = 1_000, presence: bool = Fal
     return Join(
         relay=stage.target.name,
         dialect=stage.dialect,
-        presence="all" if presence or stage.dialect is Dialect.REFERENCE else "none",
+        presence="all" if stage.dialect is Dialect.REFERENCE else presence,
         joins=joins,
         seconds=clock.seconds,
         joins_per_second=joins / clock.seconds,

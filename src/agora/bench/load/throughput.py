@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from agora.bench.crowd import crowd
 from agora.bench.letters import Dialect, Letters, framed
 from agora.bench.measure import verify_us
-from agora.bench.peers import Peer, is_delivery, is_error
+from agora.bench.peers import Pause, Peer, is_delivery, is_error
 from agora.bench.results import Throughput
 from agora.bench.stage import Clock, Finish, Stage
 from agora.frames import encode_ack
@@ -141,7 +142,13 @@ def _chunk_size(frame_bytes: int) -> int:
 
 
 async def throughput(
-    stage: Stage, *, payload_bytes: int = 500, pairs: int = 4, seconds: float = 5.0
+    stage: Stage,
+    *,
+    payload_bytes: int = 500,
+    pairs: int = 4,
+    idle: int = 0,
+    seconds: float = 5.0,
+    read_every_ms: float = 2.0,
 ) -> Throughput:
     """
     Measure it once.
@@ -150,10 +157,16 @@ async def throughput(
         stage: The relay, and what to speak.
         payload_bytes: The size of each payload, as JSON.
         pairs: How many peers send, each to another one.
+        idle: How many further connections there are that say nothing.
         seconds: How long it should take; what is signed for that is decided by a
             short run before, and bounded by memory.
+        read_every_ms: How often what has come is read; 0 reads each packet at once,
+            which costs both sides a waking for each message.
     """
-    async with stage.peers(2 * pairs) as peers:
+    async with stage.peers(2 * pairs) as peers, crowd(stage, idle):
+        pause = Pause(read_every_ms / 1e3) if read_every_ms else None
+        for peer in peers:
+            peer.pause = pause
         couples = list(zip(peers[::2], peers[1::2], strict=True))
         warm_up = max(pairs, min(_WARM_UP, _MOST_BYTES // 16 // payload_bytes))
         before = verify_us()
@@ -169,6 +182,8 @@ async def throughput(
         dialect=stage.dialect,
         payload_bytes=payload_bytes,
         pairs=pairs,
+        idle=idle,
+        read_every_ms=read_every_ms,
         messages=run.messages,
         seconds=run.clock.seconds,
         messages_per_second=run.messages / run.clock.seconds,

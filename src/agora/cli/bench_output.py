@@ -1,0 +1,109 @@
+"""What `agora bench` shows: bars while it works, tables at the end, and pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from agora.bench.plot import PLOTS, draw
+from agora.bench.report import AGREEMENT, ratios, tables
+from agora.bench.results import Result
+from agora.bench.stage import Progress, Silent
+from agora.errors import MissingExtraError
+
+__all__ = ["progress_bars", "show_tables", "write_plot", "write_plots"]
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Draw bars on a terminal for the length of a ``with`` block; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield Silent()
+        return
+    console = _extra("rich.console").Console(stderr=True)
+    with _extra("rich.progress").Progress(
+        console=console, auto_refresh=False, transient=True
+    ) as bars:
+        yield _Bars(bars)
+
+
+class _Bars:
+    """One bar at a time, drawn when a part begins and in steps: drawing costs time too."""
+
+    _STEPS = 50
+
+    def __init__(self, bars: Any) -> None:
+        self._bars = bars
+        self._task: Any = None
+        self._next = 0.0
+        self._step = 0.0
+
+    def begin(self, what: str, total: float) -> None:
+        """Draw a new bar in the place of the last."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(what, total=total)
+        self._step = self._next = total / self._STEPS
+        self._bars.refresh()
+
+    def reached(self, done: float) -> None:
+        """Draw how far it is, if that can be seen."""
+        if done >= self._next:
+            self._next = done + self._step
+            self._bars.update(self._task, completed=done)
+            self._bars.refresh()
+
+
+def show_tables(results: Sequence[Result], against: str | None = None) -> None:
+    """Write tables of results to standard output, and how they compare with another relay's."""
+    console = _extra("rich.console").Console()
+    for table in tables(results):
+        drawn = _table(table.title, table.head)
+        for line in table.lines:
+            drawn.add_row(*line)
+        console.print(drawn)
+    if any(line[0] == "runs" for table in tables(results) for line in table.lines):
+        console.print(f"Runs within {AGREEMENT:.0%} of each other are said to agree.")
+    if against:
+        compared = _table(f"against {against}", ("", "figure", "ours", "theirs", "ratio"))
+        for one in ratios(results, against):
+            figures = (f"{one.ours:,.2f}", f"{one.theirs:,.2f}", f"{one.ratio:.2f}")
+            compared.add_row(f"{one.bench}, {one.conditions}", one.figure, *figures)
+        console.print(compared)
+
+
+def _table(title: str, head: Sequence[str]) -> Any:
+    made = _extra("rich.table").Table(title=title, title_justify="left")
+    for number, heading in enumerate(head):
+        made.add_column(heading, justify="right" if number else "left")
+    return made
+
+
+def write_plot(bench: str, results: Sequence[Result], file: Path) -> None:
+    """Draw one bench; the file's name says in which format."""
+    draw(_extra("matplotlib.figure"), bench, results, file)
+
+
+def write_plots(results: Sequence[Result], folder: Path) -> Mapping[str, Path]:
+    """Draw every bench that has results; return the files by the benches' names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {}
+    for bench in PLOTS:
+        if any(result.bench == bench for result in results):
+            drawn[bench] = folder / f"{bench}.svg"
+            write_plot(bench, results, drawn[bench])
+    return drawn
+
+
+def _extra(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{error.name} is not installed: install agora-relay[bench] for agora bench, "
+            "in the clone by pip install '.[bench]'"
+        ) from error
