@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-from agora.bench.peers import Peer, join
+from agora.bench.peers import Peer, join, part
 from agora.bench.stage import Stage
 from agora.keys import KeyPair
 
-__all__ = ["AT_ONCE", "assemble", "crowd", "disperse", "each", "source_address"]
+__all__ = ["AT_ONCE", "assemble", "crowd", "each", "source_address"]
 
 AT_ONCE = 64
 """Connections on their way at once: less than any relay's backlog of the kernel."""
@@ -69,14 +69,7 @@ async def crowd(stage: Stage, count: int) -> AsyncIterator[list[Peer]]:
     try:
         yield peers
     finally:
-        await disperse(peers)
-
-
-async def disperse(peers: list[Peer]) -> None:
-    """Have all of them leave, and wait until their connections are gone on our side."""
-    for peer in peers:
-        peer.leave()
-    await asyncio.sleep(0)
+        await part(peers)
 
 
 def source_address(url: str, number: int) -> str | None:

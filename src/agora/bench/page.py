@@ -9,12 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import Any, Literal
 
 from agora.bench.plan import BENCHES, full_plan
 from agora.bench.plot import PLOTS, panels
 from agora.bench.record import Record
-from agora.bench.report import AGREEMENT, Group, Table, groups, ratios, shown, tables
+from agora.bench.report import (
+    AGREEMENT,
+    Group,
+    Table,
+    comparison,
+    condition,
+    groups,
+    ratios,
+    shown,
+    tables,
+)
 from agora.bench.results import Result
 
 __all__ = ["GOALS", "SECTIONS", "Goal", "performance_page"]
@@ -134,7 +145,7 @@ GOALS = (
 def _found(goal: Goal, record: Record) -> Any:
     """Return the figure of a goal; None where it was not measured."""
     for group in groups(record.results):
-        if group.bench != goal.bench or not _fits(group, goal, record.against):
+        if group.bench != goal.bench or not _fits(group, goal.where, record.against):
             continue
         if not goal.is_ratio:
             return group.value(goal.figure)
@@ -144,11 +155,12 @@ def _found(goal: Goal, record: Record) -> Any:
     return None
 
 
-def _fits(group: Group, goal: Goal, against: str | None) -> bool:
+def _fits(group: Group, where: Mapping[str, Any], against: str | None) -> bool:
+    """Tell whether a group is of our relay, as it usually runs, under these conditions."""
     run = group.runs[0]
-    if run.relay == against or ("relay" not in goal.where and "--verify" in run.relay):
+    if run.relay == against or ("relay" not in where and "--verify" in run.relay):
         return False
-    return all(getattr(run, name) == value for name, value in goal.where.items())
+    return all(getattr(run, name) == value for name, value in where.items())
 
 
 # The page
@@ -175,7 +187,7 @@ class _Page:
 
 _INTRODUCTION = """# Performance
 
-<!-- Written by `agora bench all --page`; do not edit. -->
+<!-- Written by `agora bench all`; do not edit. -->
 
 What the relay costs, what limits it, how that grows, and how to take every figure again. All of
 this page comes out of one command.
@@ -185,14 +197,15 @@ this page comes out of one command.
 def _method(page: _Page) -> str:
     return f"""\
 * The relay and the generator are two processes on one machine, with loopback between them. The
-  relay is started for each run, with an empty folder for its mail and these settings:
-  `{page.record.settings or "as agora bench says when it starts"}`.
+  relay is started for each run, with an empty folder for its mail, without limits on rates, and
+  with bounds that are never met.
 * **Processor time is what counts** (`/proc/PID/stat`, all threads): it is what a message costs
   wherever the relay runs. Rates per second depend on how many cores there are and who else uses
   them; they are told beside it.
 * **The yardstick is one Ed25519 verification** by the library that the relay uses, measured on the
-  same machine directly before and after each run. A relay has to make one for each message; "relay
-  / verify" says how many it could have made in the time it took.
+  same machine directly before and after each run, over as many bytes as a message signs. A relay
+  has to make one for each message; "relay / verify" says how many it could have made in the time
+  it took.
 * The generator signs, frames and masks every message before the clock starts, writes many at a
   time with a bounded window under way (128 messages, 256 KB for each pair), and looks only at the
   headers of what comes. What it costs itself is told ("generator µs"), since it has to share the
@@ -204,10 +217,17 @@ def _method(page: _Page) -> str:
 * Messages are as clients write them: in the reference dialect the members of an envelope in the
   reference's order, in Agora/1 in our client's. Payloads are JSON with a text. In Agora/1 every
   message is acked, and counts when its sender has the receipt.
-* Every figure is taken twice, and the runs are said to agree within {AGREEMENT:.0%}. Where two
-  relays are compared, their runs alternate.
+* Figures are taken twice and their mean is told, with how far the runs are apart; more than
+  {AGREEMENT:.0%} of it is marked "differ". Where two relays are compared, their runs alternate.
 * Memory is what is resident (`VmRSS`), in KB of 1024 bytes.
-"""
+{_settings(page)}"""
+
+
+def _settings(page: _Page) -> str:
+    if not page.record.settings:
+        return ""
+    flags = " \\\n".join(f"    {flag}" for flag in page.record.settings.split())
+    return f"\nThe settings of the relay:\n\n```text\nagora relay \\\n{flags}\n```\n"
 
 
 def _machine(page: _Page) -> str:
@@ -215,9 +235,9 @@ def _machine(page: _Page) -> str:
     if machine is None:
         return "Nothing has been measured for this page yet.\n"
     memory = f", {machine.memory_gb} GB" if machine.memory_gb else ""
-    return (
+    return _wrapped(
         f"{machine.cores} cores of {machine.processor}{memory}; {machine.system}, "
-        f"{machine.python}; {machine.versions}. Measured on {page.record.taken}.\n"
+        f"{machine.python}; {machine.versions}. Measured on {page.record.taken}."
     )
 
 
@@ -229,30 +249,37 @@ def _goals(page: _Page) -> str:
         figure = shown(value, goal.decimals)
         lines.append((goal.what, goal.target, figure, verdict, f"`{goal.command}`"))
     head = ("What", "Target", "Measured", "Met", "Again")
-    return _markdown(Table("", head, tuple(lines))) + _CEILING
+    return _markdown(Table("", head, tuple(lines))) + _ceiling(page.record)
 
 
-_CEILING = """
-The ceiling of the rate on two cores is what is left when the relay makes nothing but
-verifications: two cores' time, divided by a verification, the relay's share beside it, and the
-generator's share of the same machine.
-"""
+def _ceiling(record: Record) -> str:
+    """Return how many messages there is processor time for, on the machine of the record."""
+    if record.machine is None:
+        return ""
+    cores = record.machine.cores
+    for group in groups(record.results):
+        if group.bench != "throughput" or not _fits(group, _MANY, record.against):
+            continue
+        ours, verify, own = (group.value(name) for name in _SHARES)
+        if ours is not None:
+            return "\n" + _wrapped(
+                f"The ceiling of the rate: {cores} cores have {cores},000,000 µs a second, of "
+                f"which a message takes {ours:.0f} µs of the relay and {own:.0f} µs of the "
+                f"generator, so no more than {cores * 1e6 / (ours + own):,.0f} messages a second "
+                f"can pass here; a relay that did nothing but verify would be held at "
+                f"{cores * 1e6 / (verify + own):,.0f}."
+            )
+    return ""
+
+
+_SHARES = ("relay_cpu_us_per_message", "verify_us", "generator_cpu_us_per_message")
 
 
 def _against(page: _Page) -> str:
     name = page.record.against
     if not name:
         return "No other relay was measured in this run.\n"
-    lines = [
-        (f"{one.bench}, {one.conditions}", one.figure, *_compared(one.ours, one.theirs, one.ratio))
-        for one in ratios(page.record.results, name)
-    ]
-    head = ("Bench", "Figure", "Ours", name, "Ratio")
-    return _markdown(Table("", head, tuple(lines)))
-
-
-def _compared(*values: float) -> tuple[str, ...]:
-    return tuple(shown(value, 2) for value in values)
+    return _markdown(comparison(page.record.results, name))
 
 
 def _bench(name: str) -> Callable[[_Page], str]:
@@ -260,23 +287,29 @@ def _bench(name: str) -> Callable[[_Page], str]:
 
     def write(page: _Page) -> str:
         mine = [result for result in page.record.results if result.bench == name]
-        parts = [f"{BENCHES[name].help}\n", *_pictures(name, page), *_tables(mine)]
+        parts = [_wrapped(BENCHES[name].help), *_pictures(name, page), *_tables(mine)]
         if growth := _growth(name, mine):
-            parts.append("**How it grows.** " + " ".join(growth) + "\n")
-        parts += [f"**What limits it.** {_LIMITS[name]}\n", _commands(name)]
+            parts.append(_wrapped(f"**How it grows.** {' '.join(growth)}"))
+        parts += [_wrapped(f"**What limits it.** {_LIMITS[name]}"), _commands(name)]
         return "\n".join(parts)
 
     return write
 
 
 def _pictures(name: str, page: _Page) -> list[str]:
-    return [f"![{BENCHES[name].help}]({page.plots[name]})\n"] if name in page.plots else []
+    return [f"![The figures of {name}, drawn]({page.plots[name]})\n"] if name in page.plots else []
 
 
 def _tables(results: Sequence[Result]) -> Iterator[str]:
     for table in tables(results):
-        yield f"{table.title}:\n"
-        yield _markdown(table)
+        yield _wrapped(f"{table.title}:")
+        yield _markdown(_turned(table))
+
+
+def _turned(table: Table) -> Table:
+    """Return a table with figures in columns: a page has room for that, and sizes are many."""
+    head, *lines = zip(table.head, *table.lines, strict=True)
+    return Table(table.title, ("", *head[1:]) if not head[0] else head, tuple(lines))
 
 
 def _growth(name: str, results: Sequence[Result]) -> list[str]:
@@ -286,13 +319,13 @@ def _growth(name: str, results: Sequence[Result]) -> list[str]:
     sentences = []
     for panel in panels(name, results):
         for line in panel.lines:
-            (x, y), (far_x, far_y) = line.points[0], line.points[-1]
-            if far_x > x > 0 and y:
+            points = [(x, y) for x, y in line.points if x > 0 and y > 0]
+            if len(points) > 1:
+                (x, y), (far_x, far_y) = points[0], points[-1]
                 label = f" ({line.label})" if line.label else ""
-                sentences.append(
-                    f"From {shown(x)} to {shown(far_x)} {panel.x_label}{label}: {shown(y, 1)} to "
-                    f"{shown(far_y, 1)} {panel.y_label}, × {far_y / y:.2f}."
-                )
+                sizes = f"From {condition(x)} to {condition(far_x)} {panel.x_label}{label}"
+                figures = f"{shown(y, 1)} to {shown(far_y, 1)} {panel.y_label}"
+                sentences.append(f"{sizes}: {figures}, × {far_y / y:.2f}.")
     return sentences
 
 
@@ -327,7 +360,7 @@ def _again(page: _Page) -> str:
 ```console
 $ pip install '.[bench]'
 $ agora bench all --page performance.md --plot plots   # half an hour, and the soak
-$ agora bench all --json > record.jsonl                # the same, kept as it was found
+$ agora bench all --save record.jsonl                  # the same, kept as it was found
 $ agora bench all --from record.jsonl --page performance.md --plot plots
 ```
 
@@ -335,6 +368,10 @@ With `--against URL --against-pid PID --against-name NAME` another relay that sp
 dialect is measured in turn with ours; `--relay URL --relay-pid PID` measures another one in place
 of ours. A machine that does something else meanwhile shows: runs differ.
 """
+
+
+def _wrapped(text: str) -> str:
+    return fill(text, 100, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def _markdown(table: Table) -> str:

@@ -12,7 +12,7 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -44,6 +44,7 @@ __all__ = [
     "is_delivery",
     "is_error",
     "join",
+    "part",
     "register",
 ]
 
@@ -51,6 +52,7 @@ PATIENCE = 60.0
 """Seconds after which an answer counts as never coming."""
 
 Listener = Callable[[list[bytes]], None]
+OnLoss = Callable[[Exception], None]
 
 
 class BenchError(AgoraError):
@@ -106,7 +108,6 @@ class Peer(asyncio.Protocol):
         keys: Whose it is.
         listener: Who gets the text frames, a batch at a time.
         pause: How long it reads nothing after it has read something; None reads at once.
-        on_loss: Who is told when the connection ends; None while that is expected.
         frames: How many frames came.
         bytes: How many bytes came, after the handshake.
     """
@@ -115,7 +116,8 @@ class Peer(asyncio.Protocol):
         self.keys = keys
         self.listener: Listener = _ignore
         self.pause: Pause | None = None
-        self.on_loss: Callable[[Exception], None] | None = None
+        self._on_loss: OnLoss | None = None
+        self._lost: Exception | None = None
         self.frames = 0
         self.bytes = 0
         self.transport: asyncio.Transport
@@ -155,8 +157,7 @@ class Peer(asyncio.Protocol):
         lost = error or NotConnectedError("the relay ended the connection")
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(lost)
-        if self.on_loss is not None:
-            self.on_loss(lost)
+        self._lose(lost)
 
     def _control(self, frames: list[tuple[int, bytes]]) -> None:
         for opcode, payload in frames:
@@ -164,8 +165,20 @@ class Peer(asyncio.Protocol):
                 self.transport.write(client_frame(payload, os.urandom(MASK_BYTES), PONG))
             elif opcode == CLOSE:
                 code, reason = int.from_bytes(payload[:2], "big"), payload[2:].decode()
-                if self.on_loss is not None:
-                    self.on_loss(BenchError(f"the relay closed with {code} {reason}"))
+                self.transport.write(client_frame(payload[:2], os.urandom(MASK_BYTES), CLOSE))
+                self._lose(BenchError(f"the relay closed with {code} {reason}"))
+
+    def _lose(self, error: Exception) -> None:
+        """Remember why it ended, the first reason of several, for whoever asks now or later."""
+        self._lost = self._lost or error
+        if self._on_loss is not None:
+            self._on_loss(self._lost)
+
+    def watch(self, on_loss: OnLoss | None) -> None:
+        """Have the end of the connection told, at once if it was before; None: nobody cares."""
+        self._on_loss = on_loss
+        if self._lost is not None and on_loss is not None:
+            on_loss(self._lost)
 
     # The handshake
 
@@ -203,9 +216,11 @@ class Peer(asyncio.Protocol):
         """
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         wanted = [f'"{kind}"'.encode() for kind in kinds]
-        listener, on_loss = self.listener, self.on_loss
+        listener, on_loss = self.listener, self._on_loss
 
         def listen(texts: list[bytes]) -> None:
+            if answer.done():
+                return  # nobody waits any more
             for number, heard in enumerate(texts, start=1):
                 if is_error(heard):
                     answer.set_exception(BenchError(f"the relay says {heard[:300].decode()}"))
@@ -222,7 +237,8 @@ class Peer(asyncio.Protocol):
             if not answer.done():
                 answer.set_exception(error)
 
-        self.listener, self.on_loss = listen, lose
+        self.listener = listen
+        self.watch(lose)
         try:
             self.say(text)
             async with asyncio.timeout(PATIENCE):
@@ -230,11 +246,11 @@ class Peer(asyncio.Protocol):
         except TimeoutError:
             raise NoAnswerError(f"no {' or '.join(kinds)} within {PATIENCE:g} s") from None
         finally:
-            self.on_loss = on_loss
+            self._on_loss = on_loss
 
     def leave(self) -> None:
         """End the connection, without a word."""
-        self.on_loss = None
+        self._on_loss = None
         self.transport.abort()
 
 
@@ -289,8 +305,7 @@ async def register(peer: Peer, url: str, dialect: Dialect, *, presence: bool = F
     challenge = json.loads(await peer.ask(asked, "challenge", "registered"))
     if challenge["type"] != "challenge":
         raise BenchError(
-            f"the relay at {url} does not speak Agora/1: it asks for no proof; "
-            "--dialect reference measures what it has"
+            f"the relay at {url} does not speak Agora/1: it registers peers without a proof"
         )
     audience = audience_of(url)
     signature = sign_proof(
@@ -311,3 +326,10 @@ async def join(
     peer = await connect(url, keys or KeyPair.generate(), source=source)
     await register(peer, url, dialect, presence=presence)
     return peer
+
+
+async def part(peers: Iterable[Peer]) -> None:
+    """Have peers leave, and return when their sockets are closed."""
+    for peer in peers:
+        peer.leave()
+    await asyncio.sleep(0)  # the loop closes them in its next turn

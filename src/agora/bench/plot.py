@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agora.bench.report import CONDITIONS, Group, groups, shown
+from agora.bench.report import CONDITIONS, Group, condition, groups
 from agora.bench.results import Result, Soak
 
 __all__ = ["PLOTS", "Line", "Panel", "draw", "panels"]
@@ -113,7 +113,7 @@ def _labels(conditions: Sequence[Mapping[str, Any]]) -> list[str]:
         if len({one[name] for one in conditions}) > 1
     ]
     return [
-        ", ".join(f"{CONDITIONS.get(name, '')} {shown(one[name])}".strip() for name in varying)
+        ", ".join(f"{CONDITIONS.get(name, '')} {condition(one[name])}".strip() for name in varying)
         for one in conditions
     ]
 
@@ -155,9 +155,11 @@ def draw(library: Any, bench: str, results: Sequence[Result], file: Path) -> Non
         file: Where to.
     """
     drawn = panels(bench, results)
-    figure = library.Figure(figsize=(4.2 * len(drawn) + 0.6, 3.4), layout="constrained")
+    columns = min(2, len(drawn))
+    lines = -(-len(drawn) // columns)
+    figure = library.Figure(figsize=(4.4 * columns + 0.6, 3.2 * lines), layout="constrained")
     for place, panel in enumerate(drawn, start=1):
-        _draw_panel(figure.add_subplot(1, len(drawn), place), panel)
+        _draw_panel(figure.add_subplot(lines, columns, place), panel)
     # Nothing in the file tells of the day, so that equal figures make equal files.
     metadata = {"Date": None} if file.suffix == ".svg" else {}
     figure.savefig(file, metadata=metadata, facecolor="white")
@@ -167,18 +169,27 @@ def _draw_panel(axes: Any, panel: Panel) -> None:
     for line, colour in zip(panel.lines, _colours(), strict=False):
         xs, ys = zip(*line.points, strict=True)
         axes.plot(xs, ys, marker="o", markersize=4, color=colour, label=line.label or None)
-    if panel.is_log_x and all(x > 0 for line in panel.lines for x, _ in line.points):
-        axes.set_xscale("log")
-    if panel.ticks:
-        axes.set_xticks([x for x, _ in panel.ticks], [text for _, text in panel.ticks])
-        axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    sizes = sorted({x for line in panel.lines for x, _ in line.points})
+    if panel.is_log_x and sizes and sizes[-1] > 0:
+        _spread_sizes(axes, panel, sizes)
+    highest = max((y for line in panel.lines for _, y in line.points), default=0.0)
+    axes.set_ylim(0, 1.15 * highest or 1.0)
+    axes.yaxis.set_major_formatter("{x:,g}")
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
     axes.grid(visible=True, color=_GREY, alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if any(line.label for line in panel.lines):
         axes.legend(fontsize="small", frameon=False)
+
+
+def _spread_sizes(axes: Any, panel: Panel, sizes: Sequence[float]) -> None:
+    """Give each decade the same width, and each size that was measured a tick of its own."""
+    smallest = next(size for size in sizes if size > 0)
+    axes.set_xscale("symlog", linthresh=smallest, linscale=0.3)
+    ticks = panel.ticks or tuple((size, condition(size)) for size in sizes)
+    axes.set_xticks([x for x, _ in ticks], [text for _, text in ticks])
+    axes.minorticks_off()
 
 
 def _colours() -> Iterator[str]:

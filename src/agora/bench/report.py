@@ -22,6 +22,8 @@ __all__ = [
     "Group",
     "Ratio",
     "Table",
+    "comparison",
+    "condition",
     "groups",
     "ratios",
     "shown",
@@ -47,6 +49,7 @@ _VERIFY = Column("verify_us", "one verify µs", 1)
 _GENERATOR = "generator µs"
 
 CONDITIONS: dict[str, str] = {
+    "dialect": "dialect",
     "payload_bytes": "payload bytes",
     "pairs": "pairs",
     "idle": "idle connections",
@@ -81,8 +84,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("generator_cpu_us_per_message", _GENERATOR, 1),
     ),
     "idle": (
-        Column("base_rss_mb", "base MB", 1),
-        Column("idle_rss_mb", "MB", 1),
+        Column("base_rss_mb", "relay MB without", 1),
+        Column("idle_rss_mb", "relay MB with", 1),
         Column("kb_per_connection", "KB each", 1, is_compared=True),
         Column("kb_per_connection_after_64kb", "KB each after 64 KB", 1, is_compared=True),
     ),
@@ -102,32 +105,32 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "mailbox": (
         Column("accepts_per_second", "accepts/s", is_compared=True),
-        Column("accept_relay_cpu_us_per_message", "relay µs", 1),
+        Column("accept_relay_cpu_us_per_message", "relay µs/accept", 1, is_compared=True),
         Column("drains_per_second", "drains/s", is_compared=True),
-        Column("drain_relay_cpu_us_per_message", "relay µs", 1),
-        Column("rss_before_mb", "MB before", 1),
-        Column("rss_stored_mb", "stored", 1),
-        Column("rss_drained_mb", "drained", 1),
+        Column("drain_relay_cpu_us_per_message", "relay µs/drain", 1, is_compared=True),
+        Column("rss_before_mb", "relay MB before", 1),
+        Column("rss_stored_mb", "relay MB, all stored", 1),
+        Column("rss_drained_mb", "relay MB, all drained", 1),
         _VERIFY,
     ),
     "slow-reader": (
         Column("rss_growth_mb", "relay MB more", 1, is_compared=True),
         Column("others_lost", "others lost"),
         Column("others_p50_ms", "others p50 ms", 2),
-        Column("others_p99_ms", "p99 ms", 2),
-        Column("others_max_ms", "max ms", 2),
+        Column("others_p99_ms", "others p99 ms", 2),
+        Column("others_max_ms", "others max ms", 2),
     ),
     "soak": (
         Column("rate_per_second", "messages/s"),
         Column("lost", "lost"),
-        Column("rss_first_mb", "MB first", 1),
-        Column("rss_last_mb", "last", 1),
-        Column("rss_mb_per_hour", "MB/hour", 2),
-        Column("rss_mb_per_hour_error", "±", 2),
-        Column("files_first", "files first"),
-        Column("files_last", "last"),
-        Column("threads_first", "threads first"),
-        Column("threads_last", "last"),
+        Column("rss_first_mb", "relay MB at first", 1),
+        Column("rss_last_mb", "relay MB at last", 1),
+        Column("rss_mb_per_hour", "MB/hour, second half", 2),
+        Column("rss_mb_per_hour_error", "± MB/hour", 2),
+        Column("files_first", "open files at first"),
+        Column("files_last", "open files at last"),
+        Column("threads_first", "threads at first"),
+        Column("threads_last", "threads at last"),
         Column("is_flat", "flat"),
     ),
 }
@@ -154,23 +157,10 @@ class Group:
             return sum(values) / len(values)
         return values[0]
 
-    @property
-    def apart(self) -> float | None:
-        """How far the runs are apart in the figure in which they differ most; None for one."""
-        if len(self.runs) < 2:
-            return None
-        compared = [column.field for column in COLUMNS[self.bench] if column.is_compared]
-        values = [[getattr(run, field) for run in self.runs] for field in compared]
-        known = [several for several in values if None not in several]
-        return max((spread(several) for several in known), default=None)
-
-    @property
-    def agreement(self) -> str:
-        """Whether the runs agree, in words."""
-        if self.apart is None:
-            return ""
-        verdict = "agree" if self.apart <= AGREEMENT else "differ"
-        return f"{verdict}: within {self.apart:.0%}"
+    def apart(self, field: str) -> float | None:
+        """Return how far the runs are apart in a figure; None for one run, or an unseen figure."""
+        values = [getattr(run, field) for run in self.runs]
+        return None if len(values) < 2 or None in values else spread(values)
 
 
 def groups(results: Sequence[Result]) -> list[Group]:
@@ -206,7 +196,7 @@ def _table(several: list[Group]) -> Table:
     varying = [name for name in first.conditions if len({_of(one, name) for one in several}) > 1]
     fixed = [name for name in first.conditions if name not in varying]
     title = [first.bench, first.relay, f"dialect {first.dialect}"]
-    title += [f"{CONDITIONS[name]} {shown(_of(several[0], name))}" for name in fixed]
+    title += [f"{CONDITIONS[name]} {condition(_of(several[0], name))}" for name in fixed]
     if varying:
         head, *more = [_condition_line(several, name) for name in varying]
     else:
@@ -219,7 +209,7 @@ def _of(group: Group, field: str) -> Any:
 
 
 def _condition_line(several: list[Group], name: str) -> tuple[str, ...]:
-    return (CONDITIONS[name], *(shown(_of(group, name)) for group in several))
+    return (CONDITIONS[name], *(condition(_of(group, name)) for group in several))
 
 
 def _heads_of_runs(group: Group) -> tuple[str, ...]:
@@ -228,15 +218,24 @@ def _heads_of_runs(group: Group) -> tuple[str, ...]:
 
 
 def _figure_lines(several: list[Group]) -> Iterator[tuple[str, ...]]:
-    """Yield a line for each figure, and one that says whether runs agree."""
+    """Yield a line for each figure; where runs are compared, one more for how they agree."""
     alone = several[0] if len(several) == 1 and len(several[0].runs) > 1 else None
     for column in COLUMNS[several[0].bench]:
         runs = [getattr(run, column.field) for run in alone.runs] if alone else []
         values = [*runs, *(group.value(column.field) for group in several)]
         yield (column.heading, *(shown(value, column.decimals) for value in values))
-    if any(len(group.runs) > 1 for group in several):
-        blank = [""] * (len(alone.runs) if alone else 0)
-        yield ("runs", *blank, *(group.agreement for group in several))
+        apart = [group.apart(column.field) for group in several]
+        if column.is_compared and any(one is not None for one in apart):
+            yield (_RUNS_WITHIN, *([""] * len(runs)), *map(_agreement, apart))
+
+
+_RUNS_WITHIN = "— runs within"
+
+
+def _agreement(apart: float | None) -> str:
+    if apart is None:
+        return ""
+    return f"{apart:.0%}" if apart <= AGREEMENT else f"{apart:.0%}: differ"
 
 
 # One relay against another
@@ -261,7 +260,7 @@ class Ratio:
         """What was asked, in words."""
         run = self.group.runs[0]
         return ", ".join(
-            f"{CONDITIONS[name]} {shown(_of(self.group, name))}" for name in run.conditions
+            f"{CONDITIONS[name]} {condition(_of(self.group, name))}" for name in run.conditions
         )
 
     @property
@@ -298,8 +297,31 @@ def ratios(results: Sequence[Result], name: str) -> list[Ratio]:
     return made
 
 
+def comparison(results: Sequence[Result], name: str) -> Table:
+    """Return all ratios of our relay to the one called *name*, as a table."""
+    lines = [
+        (
+            f"{one.bench}, {one.conditions}",
+            one.figure,
+            *(shown(value, 2) for value in (one.ours, one.theirs, one.ratio)),
+        )
+        for one in ratios(results, name)
+    ]
+    return Table(f"against {name}", ("", "", "ours", name, "ratio"), tuple(lines))
+
+
 def _but_the_relay(group: Group) -> tuple[Any, ...]:
     return (group.bench, *group.runs[0].condition_but("relay"))
+
+
+def condition(value: Any) -> str:
+    """
+    Return what was asked, as people read it.
+
+    >>> condition(10_000), condition(0.5), condition(1000.0), condition("none")
+    ('10,000', '0.5', '1,000', 'none')
+    """
+    return str(value) if isinstance(value, str) else f"{value:,g}" if value < 1e6 else f"{value:,}"
 
 
 def shown(value: Any, decimals: int = 0) -> str:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from agora.bench.letters import Dialect
 from agora.bench.measure import cpu_seconds, own_cpu_seconds
-from agora.bench.peers import BenchError, Peer, join
+from agora.bench.peers import BenchError, Peer, join, part
 from agora.bench.relays import Target
 from agora.errors import NoAnswerError
 from agora.keys import KeyPair
@@ -72,8 +72,7 @@ class Stage:
         try:
             yield joined
         finally:
-            for peer in joined:
-                peer.leave()
+            await part(joined)
 
 
 @dataclass(slots=True)
@@ -141,7 +140,7 @@ class Finish:
     def watch(self, *peers: Peer) -> None:
         """End the run if one of *peers* loses its connection."""
         for peer in peers:
-            peer.on_loss = self.fail
+            peer.watch(self.fail)
 
     async def wait(self, patience: float = 30.0) -> None:
         """

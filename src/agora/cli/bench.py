@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -28,6 +29,7 @@ from agora.bench.results import Result, to_members
 from agora.cli.bench_output import progress_bars, show_tables, write_plot, write_plots
 from agora.cli.open_files import raise_open_files
 from agora.cli.options import Asked, check_url, json_option
+from agora.cli.output import Members, json_line
 from agora.errors import ConfigurationError
 
 __all__ = ["bench"]
@@ -169,6 +171,7 @@ def _command(name: str, one: Bench) -> click.Command:
             ["--dialect"],
             type=click.Choice([str(dialect) for dialect in Dialect]),
             default=str(one.dialect),
+            metavar=f"[{'|'.join(Dialect)}]",
             show_default=True,
             help="what to speak; agora/1 proves keys, acks, and counts receipts",
         ),
@@ -176,6 +179,7 @@ def _command(name: str, one: Bench) -> click.Command:
             ["--runs"],
             type=click.IntRange(1),
             default=one.runs,
+            metavar="N",
             show_default=True,
             help="how often to measure",
         ),
@@ -202,6 +206,7 @@ def _all(
     /,
     quick: bool,
     soak_minutes: float,
+    save: str | None,
     read: str | None,
     page: str | None,
     plot: str | None,
@@ -210,13 +215,16 @@ def _all(
     """
     Every bench at three sizes, and the page of figures.
 
-    It takes about half an hour, and as long as the soak. --json writes down what
-    --from reads.
+    It takes about half an hour, and as long as the soak. --save (or --json) writes
+    down what is found, --from reads it.
     """
     if read:
         record = read_record(Path(read).read_text("utf-8").splitlines())
     else:
-        record = _measure_all(asked, quick, soak_minutes, _relays(**options))
+        relays = _relays(**options)
+        plan = quick_plan() if quick else full_plan(soak_minutes=soak_minutes)
+        with Path(save).open("w", encoding="utf-8") if save else nullcontext() as file:
+            record = _measure_all(asked, plan, relays, file)
     plots = write_plots(record.results, Path(plot)) if plot else {}
     if page:
         links = {
@@ -228,8 +236,8 @@ def _all(
         _show(asked, record)
 
 
-def _measure_all(asked: Asked, quick: bool, soak_minutes: float, relays: Relays) -> Record:
-    plan = quick_plan() if quick else full_plan(soak_minutes=soak_minutes)
+def _measure_all(asked: Asked, plan: list[Task], relays: Relays, file: TextIO | None) -> Record:
+    """Measure what is planned; each thing found is written down at once."""
     record = Record(
         machine=Machine.here(),
         taken=datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -238,7 +246,18 @@ def _measure_all(asked: Asked, quick: bool, soak_minutes: float, relays: Relays)
     )
     if asked.as_json:
         asked.say("", record.members())
-    return replace(record, results=tuple(_measure(asked, plan, relays)))
+    _write_down(file, record.members())
+    found = []
+    for result in _measure(asked, plan, relays):
+        _write_down(file, to_members(result))
+        found.append(result)
+    return replace(record, results=tuple(found))
+
+
+def _write_down(file: TextIO | None, members: Members) -> None:
+    if file:
+        file.write(f"{json_line(members)}\n")
+        file.flush()
 
 
 def _show(asked: Asked, record: Record) -> None:
@@ -262,10 +281,11 @@ bench.add_command(
                     metavar="N",
                     help="how long the soak is",
                 ),
+                click.Option(["--save"], metavar="FILE", help="write down what is found"),
                 click.Option(
                     ["--from", "read"],
                     metavar="FILE",
-                    help="take what --json wrote, measure nothing",
+                    help="take what was written down, measure nothing",
                 ),
                 click.Option(["--page"], metavar="FILE", help="write the page of figures"),
                 click.Option(["--plot"], metavar="FOLDER", help="draw a picture for each bench"),

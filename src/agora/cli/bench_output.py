@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agora.bench.plot import PLOTS, draw
-from agora.bench.report import AGREEMENT, ratios, tables
+from agora.bench.report import Table, comparison, tables
 from agora.bench.results import Result
 from agora.bench.stage import Progress, Silent
 from agora.errors import MissingExtraError
@@ -62,25 +62,19 @@ def show_tables(results: Sequence[Result], against: str | None = None) -> None:
     """Write tables of results to standard output, and how they compare with another relay's."""
     console = _extra("rich.console").Console()
     for table in tables(results):
-        drawn = _table(table.title, table.head)
-        for line in table.lines:
-            drawn.add_row(*line)
-        console.print(drawn)
-    if any(line[0] == "runs" for table in tables(results) for line in table.lines):
-        console.print(f"Runs within {AGREEMENT:.0%} of each other are said to agree.")
+        _show(console, table)
     if against:
-        compared = _table(f"against {against}", ("", "figure", "ours", "theirs", "ratio"))
-        for one in ratios(results, against):
-            figures = (f"{one.ours:,.2f}", f"{one.theirs:,.2f}", f"{one.ratio:.2f}")
-            compared.add_row(f"{one.bench}, {one.conditions}", one.figure, *figures)
-        console.print(compared)
+        _show(console, comparison(results, against))
 
 
-def _table(title: str, head: Sequence[str]) -> Any:
-    made = _extra("rich.table").Table(title=title, title_justify="left")
-    for number, heading in enumerate(head):
-        made.add_column(heading, justify="right" if number else "left")
-    return made
+def _show(console: Any, table: Table) -> None:
+    drawn = _extra("rich.table").Table(box=_extra("rich.box").SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(table.head):
+        drawn.add_column(heading, justify="right" if number else "left")
+    for line in table.lines:
+        drawn.add_row(*line)
+    console.print(table.title, style="bold", markup=False, highlight=False)
+    console.print(drawn)
 
 
 def write_plot(bench: str, results: Sequence[Result], file: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agora.bench.crowd import assemble, disperse
+from agora.bench.crowd import assemble
 from agora.bench.letters import Letters
 from agora.bench.measure import verify_us
-from agora.bench.peers import Peer, is_delivery, is_error
+from agora.bench.peers import Peer, is_delivery, is_error, part
 from agora.bench.results import Broadcast
 from agora.bench.stage import Clock, Finish, Stage
 from agora.envelope import EVERYONE
@@ -21,7 +21,7 @@ async def broadcast(
 ) -> Broadcast:
     """Measure it once: *broadcasts* messages, each to all *recipients*."""
     [sender], hearers = await assemble(stage, 1), await assemble(stage, recipients)
-    before = verify_us()
+    before = verify_us(payload_bytes)
     letters = Letters(sender.keys, EVERYONE, payload_bytes, stage.dialect)
     frames = [letters.broadcast() for _ in range(broadcasts)]
     deliveries = broadcasts * recipients
@@ -34,8 +34,8 @@ async def broadcast(
     with clock.running():
         feed.write()
         await finish.wait()
-    await disperse([sender, *hearers])
-    after = verify_us()
+    await part([sender, *hearers])
+    after = verify_us(payload_bytes)
     return Broadcast(
         relay=stage.target.name,
         dialect=stage.dialect,

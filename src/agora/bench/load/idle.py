@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 
-from agora.bench.crowd import assemble, disperse, each
+from agora.bench.crowd import assemble, each
 from agora.bench.measure import Sample, rss_mb, sample
-from agora.bench.peers import Peer
+from agora.bench.peers import Peer, part
 from agora.bench.results import Idle
 from agora.bench.stage import Stage
 
 __all__ = ["idle"]
 
-_SETTLING = 1.0
+_SETTLING = 0.5
 _LARGE = f'{{"type":"ping","padding":"{"x" * 65_500}"}}'
 _LARGE_AT_ONCE = 8
 
@@ -31,7 +31,7 @@ async def idle(stage: Stage, *, connections: int = 1_000) -> Idle:
         quiet = await _settled(pid)
         await _say_something_large(stage, peers)
         after = await _settled(pid)
-        await disperse(peers)
+        await part(peers)
     return Idle(
         relay=stage.target.name,
         dialect=stage.dialect,

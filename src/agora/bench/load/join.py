@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 
-from agora.bench.crowd import AT_ONCE, disperse, each, source_address
+from agora.bench.crowd import AT_ONCE, each, source_address
 from agora.bench.letters import Dialect
 from agora.bench.measure import cpu_seconds, verify_us
-from agora.bench.peers import Peer, connect, register
+from agora.bench.peers import Peer, connect, part, register
 from agora.bench.results import Join
 from agora.bench.stage import Clock, Stage
 from agora.keys import KeyPair
@@ -52,7 +52,7 @@ async def join_at_once(stage: Stage, *, joins: int = 1_000, presence: str = "non
     with telling.running():
         await _until_quiet(peers, stage.target.pid)
     frames, heard = sum(peer.frames for peer in peers), sum(peer.bytes for peer in peers)
-    await disperse(peers)
+    await part(peers)
     after = verify_us()
     together = [clock.relay_us(joins), telling.relay_us(joins)]
     return Join(

@@ -94,7 +94,8 @@ class Timetable:
     def release(self) -> None:
         """Let go of the peers, who may leave now."""
         for departure in self._departures:
-            departure.sender.on_loss = departure.recipient.on_loss = None
+            departure.sender.watch(None)
+            departure.recipient.watch(None)
 
     async def _wait(self, finish: Finish, patience: float) -> None:
         with suppress(NoAnswerError):
@@ -164,11 +165,11 @@ async def latency(
         couples = list(zip(peers[::2], peers[1::2], strict=True))
         warm_up = departures(stage, couples, max(pairs, int(rate_per_second / 2)), payload_bytes)
         await _run(stage, Timetable(warm_up, rate_per_second))
-        before = verify_us()
+        before = verify_us(payload_bytes)
         messages = max(pairs, int(rate_per_second * seconds))
         table = Timetable(departures(stage, couples, messages, payload_bytes), rate_per_second)
         clock = await _run(stage, table)
-        after = verify_us()
+        after = verify_us(payload_bytes)
     ordered = sorted(late * 1e3 for late in table.latencies)
     if not ordered:
         raise NoAnswerError("no message has arrived")

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agora.bench.crowd import assemble, disperse, each
+from agora.bench.crowd import assemble, each
 from agora.bench.letters import Dialect, Letters, framed
 from agora.bench.measure import rss_mb, sample, verify_us
-from agora.bench.peers import BenchError, Peer, connect, is_delivery, is_error, register
+from agora.bench.peers import BenchError, Peer, connect, is_delivery, is_error, part, register
 from agora.bench.results import MailboxRun
 from agora.bench.stage import Clock, Finish, Stage
 from agora.frames import PING, encode_ack
@@ -57,14 +57,14 @@ async def mailbox(
     pid = stage.target.pid
     away = [_Away(KeyPair.generate()) for _ in range(recipients)]
     # Who has proven a key once has a mailbox from then on.
-    await disperse(await assemble(stage, recipients, keys=[one.keys for one in away]))
-    before = verify_us()
+    await part(await assemble(stage, recipients, keys=[one.keys for one in away]))
+    before = verify_us(payload_bytes)
     rss_before = sample(pid)
     accepting = await _fill(stage, away, messages, payload_bytes)
     rss_stored = sample(pid)
     draining = await _drain(stage, away)
     rss_drained = sample(pid)
-    after = verify_us()
+    after = verify_us(payload_bytes)
     return MailboxRun(
         relay=stage.target.name,
         dialect=stage.dialect,
@@ -101,7 +101,7 @@ async def _fill(stage: Stage, away: Sequence[_Away], messages: int, payload_byte
         with clock.running():
             await _submit(sender, frames)
         stage.progress.reached(end)
-    await disperse([sender])
+    await part([sender])
     return clock
 
 
@@ -131,7 +131,7 @@ async def _submit(sender: Peer, frames: list[bytes]) -> None:
     finish.watch(sender)
     write()
     await finish.wait()
-    sender.on_loss = None
+    sender.watch(None)
 
 
 # Draining
@@ -147,7 +147,7 @@ async def _drain(stage: Stage, away: Sequence[_Away]) -> Clock:
         await finish.wait()
         # A pong comes when all that was said before it is settled: the last acks too.
         await each(len(peers), lambda number: peers[number].ask(PING, "pong"))
-    await disperse(peers)
+    await part(peers)
     return clock
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import socket
 
-from agora.bench.crowd import assemble, disperse
+from agora.bench.crowd import assemble
 from agora.bench.figures import percentile
 from agora.bench.letters import Dialect, Letters, framed
 from agora.bench.load.latency import Departure, Timetable
 from agora.bench.measure import Sample, rss_mb, sample
-from agora.bench.peers import Peer
+from agora.bench.peers import Peer, part
 from agora.bench.results import SlowReader
 from agora.bench.stage import Finish, Stage
 from agora.errors import NoAnswerError
@@ -52,7 +52,7 @@ async def slow_reader(
     stage.progress.begin(f"{megabytes:g} MB to a peer that does not read", table.expected)
     await table.run(Finish(table.expected, highest))
     table.release()
-    await disperse([sender, stuck, reader])
+    await part([sender, stuck, reader])
     ordered = sorted(late * 1e3 for late in table.latencies)
     if not ordered:
         raise NoAnswerError("while one peer does not read, nobody else gets anything")

@@ -92,7 +92,8 @@ class _Run:
         for number, (sender, recipient) in enumerate(pairs):
             sender.listener = self._refusals
             recipient.listener = self._arrivals(number)
-            sender.on_loss = recipient.on_loss = self._fail
+            sender.watch(self._fail)
+            recipient.watch(self._fail)
 
     async def go(self, seconds: float) -> None:
         """Send by the clock, and look at the relay now and then."""
@@ -118,7 +119,8 @@ class _Run:
         with suppress(NoAnswerError):
             await finish.wait(5.0)
         for sender, recipient in self._pairs:
-            sender.on_loss = recipient.on_loss = None
+            sender.watch(None)
+            recipient.watch(None)
         return self.sent - self.arrived
 
     def _send(self, messages: int) -> None:

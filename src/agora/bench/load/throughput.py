@@ -169,12 +169,12 @@ async def throughput(
             peer.pause = pause
         couples = list(zip(peers[::2], peers[1::2], strict=True))
         warm_up = max(pairs, min(_WARM_UP, _MOST_BYTES // 16 // payload_bytes))
-        before = verify_us()
+        before = verify_us(payload_bytes)
         pace = await _run(stage, couples, warm_up, payload_bytes)
         wanted = int(pace.messages / pace.clock.seconds * seconds)
         most = _MOST_BYTES // (payload_bytes + 900)
         run = await _run(stage, couples, max(pairs, min(wanted, most)), payload_bytes)
-        after = verify_us()
+        after = verify_us(payload_bytes)
     verify = (before + after) / 2
     relay_us = run.clock.relay_us(run.messages)
     return Throughput(
@@ -213,5 +213,6 @@ async def _run(
             stream.start(finish)
         await finish.wait()
     for stream in streams:
-        stream.sender.on_loss = stream.recipient.on_loss = None
+        stream.sender.watch(None)
+        stream.recipient.watch(None)
     return _Run(total, clock)
