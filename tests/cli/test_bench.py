@@ -141,3 +141,12 @@ def test_a_little_of_everything_makes_a_record(empty_shell: Shell, tmp_path: Pat
     assert head["bench"] == "record"
     assert {run["bench"] for run in runs} == set(BENCHES)
     assert read_record(kept.read_text().splitlines()) == read_record(shown.out.splitlines())
+
+
+def test_benches_that_fail_are_told_and_the_others_go_on(empty_shell: Shell) -> None:
+    shown = empty_shell.run("bench", "all", "--quick", "--relay", "ws://127.0.0.1:1", "--json")
+
+    assert shown.code == 1
+    assert [line.get("bench") for line in shown.objects] == ["record", None]
+    assert all(f"agora bench {name}" in shown.err for name in BENCHES)
+    assert "8 benches could not be carried out" in shown.err

@@ -213,7 +213,8 @@ def _method(page: _Page) -> str:
   wakes the reader, which costs the relay some 6 % and the generator twice as much.
 * Latency is an open loop: messages leave when their time has come, whether or not others have
   arrived, and the time counts from when they should have left. A relay that stops for a moment
-  cannot hide it.
+  cannot hide it. "Left late" is how far behind its time the generator itself was, which the
+  latencies include.
 * Messages are as clients write them: in the reference dialect the members of an envelope in the
   reference's order, in Agora/1 in our client's. Payloads are JSON with a text. In Agora/1 every
   message is acked, and counts when its sender has the receipt.

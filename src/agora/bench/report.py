@@ -79,6 +79,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("p99_ms", "p99 ms", 2),
         Column("p999_ms", "p99.9 ms", 2),
         Column("max_ms", "max ms", 2),
+        Column("left_late_p50_ms", "left late, p50 ms", 2),
+        Column("left_late_p99_ms", "left late, p99 ms", 2),
         Column("lost", "lost"),
         Column("relay_cpu_us_per_message", "relay µs/message", 1, is_compared=True),
         Column("generator_cpu_us_per_message", _GENERATOR, 1),

@@ -93,6 +93,8 @@ class Latency(Result):
     p99_ms: float
     p999_ms: float
     max_ms: float
+    left_late_p50_ms: float
+    left_late_p99_ms: float
     relay_cpu_us_per_message: float | None
     generator_cpu_us_per_message: float
     verify_us: float

@@ -26,11 +26,17 @@ from agora.bench.play import Relays, play
 from agora.bench.record import Record, read_record
 from agora.bench.relays import WIDE, Target, flags_of
 from agora.bench.results import Result, to_members
-from agora.cli.bench_output import progress_bars, show_tables, write_plot, write_plots
+from agora.cli.bench_output import (
+    check_installed,
+    progress_bars,
+    show_tables,
+    write_plot,
+    write_plots,
+)
 from agora.cli.open_files import raise_open_files
 from agora.cli.options import Asked, check_url, json_option
-from agora.cli.output import Members, json_line
-from agora.errors import ConfigurationError
+from agora.cli.output import Members, json_line, some
+from agora.errors import AgoraError, ConfigurationError
 
 __all__ = ["bench"]
 
@@ -157,6 +163,7 @@ def _command(name: str, one: Bench) -> click.Command:
     def measure(asked: Asked, /, dialect: str, runs: int, plot: str | None, **options: Any) -> None:
         given = {option.flag: options.pop(_asked(option)) for option in one.options}
         given = {flag: values for flag, values in given.items() if values}
+        check_installed(tables=not asked.as_json, plots=plot is not None)
         relays = _relays(**options)
         task = Task(name, given, dialect=Dialect(dialect), runs=runs)
         results = list(_measure(asked, [task], relays))
@@ -218,13 +225,15 @@ def _all(
     It takes about half an hour, and as long as the soak. --save (or --json) writes
     down what is found, --from reads it.
     """
+    check_installed(tables=not asked.as_json, plots=plot is not None)
+    failed: list[Task] = []
     if read:
         record = read_record(Path(read).read_text("utf-8").splitlines())
     else:
         relays = _relays(**options)
         plan = quick_plan() if quick else full_plan(soak_minutes=soak_minutes)
         with Path(save).open("w", encoding="utf-8") if save else nullcontext() as file:
-            record = _measure_all(asked, plan, relays, file)
+            record = _measure_all(asked, plan, relays, file, failed)
     plots = write_plots(record.results, Path(plot)) if plot else {}
     if page:
         links = {
@@ -234,9 +243,13 @@ def _all(
         Path(page).write_text(performance_page(record, links), "utf-8")
     if read is None or not (page or plot):
         _show(asked, record)
+    if failed:
+        raise AgoraError(f"{some(len(failed), 'bench', 'es')} could not be carried out, see above")
 
 
-def _measure_all(asked: Asked, plan: list[Task], relays: Relays, file: TextIO | None) -> Record:
+def _measure_all(
+    asked: Asked, plan: list[Task], relays: Relays, file: TextIO | None, failed: list[Task]
+) -> Record:
     """Measure what is planned; each thing found is written down at once."""
     record = Record(
         machine=Machine.here(),
@@ -247,8 +260,8 @@ def _measure_all(asked: Asked, plan: list[Task], relays: Relays, file: TextIO | 
     if asked.as_json:
         asked.say("", record.members())
     _write_down(file, record.members())
-    found = []
-    for result in _measure(asked, plan, relays):
+    found: list[Result] = []
+    for result in _measure(asked, plan, relays, failed):
         _write_down(file, to_members(result))
         found.append(result)
     return replace(record, results=tuple(found))
@@ -296,14 +309,27 @@ bench.add_command(
 )
 
 
-def _measure(asked: Asked, tasks: Iterable[Task], relays: Relays) -> Iterator[Result]:
-    """Carry out *tasks*; yield what is found, which programs get to read at once."""
+def _measure(
+    asked: Asked, tasks: Iterable[Task], relays: Relays, failed: list[Task] | None = None
+) -> Iterator[Result]:
+    """
+    Carry out *tasks*; yield what is found, which programs get to read at once.
+
+    What goes wrong ends it; with *failed* it is told, the task is put there, and the
+    next one begins.
+    """
     raise_open_files(_OPEN_FILES)
     if not relays.named:
         asked.remark(f"relays are started with {' '.join(flags_of(WIDE))}")
     with progress_bars() as progress:
         for task in tasks:
-            for result in play(task, relays, progress):
-                if asked.as_json:
-                    asked.say("", to_members(result))
-                yield result
+            try:
+                for result in play(task, relays, progress):
+                    if asked.as_json:
+                        asked.say("", to_members(result))
+                    yield result
+            except (AgoraError, OSError) as error:
+                if failed is None:
+                    raise
+                failed.append(task)
+                asked.remark(f"{task.command}: {error}")

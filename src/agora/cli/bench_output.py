@@ -15,7 +15,7 @@ from agora.bench.results import Result
 from agora.bench.stage import Progress, Silent
 from agora.errors import MissingExtraError
 
-__all__ = ["progress_bars", "show_tables", "write_plot", "write_plots"]
+__all__ = ["check_installed", "progress_bars", "show_tables", "write_plot", "write_plots"]
 
 
 @contextmanager
@@ -56,6 +56,19 @@ class _Bars:
             self._next = done + self._step
             self._bars.update(self._task, completed=done)
             self._bars.refresh()
+
+
+def check_installed(*, tables: bool, plots: bool) -> None:
+    """
+    Tell now, and not after half an hour, that a part is missing which will be needed.
+
+    Raises:
+        MissingExtraError: With what to install.
+    """
+    if tables:
+        _extra("rich.table")
+    if plots:
+        _extra("matplotlib.figure")
 
 
 def show_tables(results: Sequence[Result], against: str | None = None) -> None:

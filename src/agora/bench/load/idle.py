@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from agora.bench.crowd import assemble, each
+from agora.bench.letters import framed
 from agora.bench.measure import Sample, rss_mb, sample
 from agora.bench.peers import Peer, part
 from agora.bench.results import Idle
@@ -18,7 +19,7 @@ from agora.bench.stage import Stage
 __all__ = ["idle"]
 
 _SETTLING = 0.5
-_LARGE = f'{{"type":"ping","padding":"{"x" * 65_500}"}}'
+_LARGE = framed(f'{{"type":"ping","padding":"{"x" * 65_500}"}}')
 _LARGE_AT_ONCE = 8
 
 

@@ -13,7 +13,7 @@ import asyncio
 from agora.bench.crowd import AT_ONCE, each, source_address
 from agora.bench.letters import Dialect
 from agora.bench.measure import cpu_seconds, verify_us
-from agora.bench.peers import Peer, connect, part, register
+from agora.bench.peers import Peer, connect, part, register, registration
 from agora.bench.results import Join
 from agora.bench.stage import Clock, Stage
 from agora.keys import KeyPair
@@ -36,13 +36,14 @@ async def join_at_once(stage: Stage, *, joins: int = 1_000, presence: str = "non
     """
     url = stage.target.url
     keys = [KeyPair.generate() for _ in range(joins)]
+    asked = [registration(one, stage.dialect, presence=presence == "all") for one in keys]
     peers: list[Peer] = []
     before = verify_us()
     stage.progress.begin(f"{joins} peers join", joins)
 
     async def come(number: int) -> None:
         peer = await connect(url, keys[number], source=source_address(url, number))
-        await register(peer, url, stage.dialect, presence=presence == "all")
+        await register(peer, url, stage.dialect, asked[number])
         peers.append(peer)
         stage.progress.reached(len(peers))
 

@@ -146,7 +146,7 @@ async def _drain(stage: Stage, away: Sequence[_Away]) -> Clock:
         peers = await each(len(away), lambda number: readers[number].come(stage))
         await finish.wait()
         # A pong comes when all that was said before it is settled: the last acks too.
-        await each(len(peers), lambda number: peers[number].ask(PING, "pong"))
+        await each(len(peers), lambda number: peers[number].ask(framed(PING), "pong"))
     await part(peers)
     return clock
 
