@@ -18,8 +18,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "agora"
 
 FLOORS = {
     0: "errors codes limits settings",
-    1: "keys canonical ecmascript",
-    2: "envelope references text",
+    1: "keys canonical ecmascript plain_json",
+    2: "envelope references sealed shape text",
     3: "frames/",
     4: "protocol/",
     5: "mailbox/ files group_commit known_relays",

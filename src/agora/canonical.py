@@ -28,6 +28,7 @@ __all__ = [
     "Json",
     "canonical_json",
     "canonical_text",
+    "check_depth",
     "check_exact",
     "json_text",
     "parse_json",
@@ -64,7 +65,7 @@ def parse_json(text: str | bytes, *, max_depth: int = MAX_DEPTH) -> Json:
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        _refuse_depth(text, max_depth)
+        check_depth(text, max_depth)
         value: Json = _DECODER.decode(text)
     except ValueError as error:
         raise CanonicalJSONError(f"not JSON: {error}") from error
@@ -77,7 +78,13 @@ def parse_json(text: str | bytes, *, max_depth: int = MAX_DEPTH) -> Json:
     return value
 
 
-def _refuse_depth(text: str, max_depth: int) -> None:
+def check_depth(text: str, max_depth: int = MAX_DEPTH) -> None:
+    """
+    Refuse a JSON text whose arrays and objects nest deeper than *max_depth*.
+
+    Raises:
+        CanonicalJSONError: If they do.
+    """
     if text.count("[") + text.count("{") <= max_depth:
         return
     brackets = _NO_BRACKET.sub("", text)
@@ -186,6 +193,8 @@ _Order: TypeAlias = Callable[[Iterable[str]], Iterable[str]]
 
 def _write(value: object, order: _Order) -> str:
     """Write *value* with a stack of our own: one entry for each array or object still open."""
+    if not isinstance(value, _CONTAINERS):
+        return _mended(_leaf_text(value))
     parts: list[str] = []
     outer: list[tuple[Iterator[tuple[str, object]], str]] = []
     pieces: Iterator[tuple[str, object]] = iter([("", value)])

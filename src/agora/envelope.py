@@ -13,17 +13,26 @@ stricter than the reference, docs/reference/quirks.md says so row by row.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import ClassVar, Final, Self, TypeGuard, TypeVar, cast
+from typing import ClassVar, Final, Self, TypeVar, cast
 
 from agora.canonical import Json, canonical_text, json_text, parse_json
 from agora.ecmascript import WHITE_SPACE, is_number, is_truthy
 from agora.errors import CanonicalJSONError, EnvelopeError
 from agora.keys import KeyPair, PeerId, is_peer_id, verify
+from agora.sealed import (
+    EVERYONE,
+    ID_MISMATCH,
+    INVALID_ROUTING,
+    INVALID_SIGNATURE,
+    PlainSealed,
+    Sealed,
+    is_envelope_id,
+    wire_text,
+)
 
 __all__ = [
     "ENVELOPE_REASONS",
@@ -39,71 +48,14 @@ __all__ = [
     "seal_legacy",
 ]
 
-EVERYONE: Final = "*"
-"""The recipient that stands for whoever is there: a broadcast."""
-
 MAX_PAYLOAD_DEPTH: Final = 512
 """Nested arrays and objects that `seal` takes; `MAX_DEPTH` leaves room for envelope and frame."""
 
-_ROUTING: Final = "invalid_routing_fields"
-_ID: Final = "id_mismatch"
-_SIGNATURE: Final = "signature_invalid"
-
-ENVELOPE_REASONS: Final = (_ROUTING, _ID, _SIGNATURE)
+ENVELOPE_REASONS: Final = (INVALID_ROUTING, ID_MISMATCH, INVALID_SIGNATURE)
 """Every reason an `EnvelopeError` may have."""
 
 
 # Values
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """
-    What was received as an envelope: parsed, not trusted, perhaps no object at all.
-
-    It keeps *value* without copying it: wrap what `parse_json` gave, and let go
-    of it. The claims are good for the error frame that answers them, and for
-    nothing else.
-    """
-
-    value: Json
-
-    @property
-    def members(self) -> Mapping[str, Json]:
-        """Its members; none where it is no object."""
-        return self.value if isinstance(self.value, dict) else {}
-
-    @property
-    def claimed_id(self) -> str | None:
-        """The id it says it has, if that could be one."""
-        claimed = self.members.get("id")
-        return claimed if is_envelope_id(claimed) else None
-
-    @property
-    def claimed_sender(self) -> str | None:
-        """The peer it says it is from, in either dialect."""
-        return _string_or_none(self.members.get("from", self.members.get("sender")))
-
-    @property
-    def claimed_to(self) -> tuple[str, ...] | None:
-        """The recipients it names, as far as they are strings."""
-        to = self.members.get("to")
-        if not isinstance(to, list):
-            return None
-        return tuple(recipient for recipient in to if isinstance(recipient, str))
-
-
-# Looked at before it is repeated: a claim is a stranger's text, and ends up in logs.
-_POSSIBLE_ID: Final = re.compile("[0-9a-f]{64}")
-
-
-def is_envelope_id(value: object) -> TypeGuard[str]:
-    """Tell whether *value* could be an envelope's id: SHA-256 in lower-case hex."""
-    return isinstance(value, str) and _POSSIBLE_ID.fullmatch(value) is not None
-
-
-def _string_or_none(value: Json) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -172,7 +124,7 @@ class _Opened:
         text = self.canonical.decode()
         if not self.has_payload:
             text = text.replace(_ABSENT_PAYLOAD, "", 1)
-        return f'{text[:-1]},"id":"{self.id}","signature":"{self.signature}"}}'
+        return wire_text(text, self.id, self.signature)
 
 
 class Envelope(_Opened):
@@ -237,11 +189,14 @@ def open_envelope(what: str | bytes | Mapping[str, object] | Sealed) -> Envelope
             first: routing, id, signature.
     """
     members = _members(what, Envelope)
+    if isinstance(what, PlainSealed):
+        what.check()
+        return Envelope._trust(members, what.canonical.encode())
     to = members.get("to")
     if not is_truthy(members.get("from")):
-        raise EnvelopeError(_ROUTING, "no sender in `from`")
+        raise EnvelopeError(INVALID_ROUTING, "no sender in `from`")
     if not isinstance(to, list) or not to:
-        raise EnvelopeError(_ROUTING, "`to` is not a list of at least one recipient")
+        raise EnvelopeError(INVALID_ROUTING, "`to` is not a list of at least one recipient")
     return _verified(members, Envelope)
 
 
@@ -261,9 +216,9 @@ def _members(what: object, kind: type[_Opened]) -> dict[str, Json]:
         if isinstance(what, (str, bytes)):
             what = parse_json(what)
     except CanonicalJSONError as error:
-        raise EnvelopeError(_ROUTING, str(error)) from error
+        raise EnvelopeError(INVALID_ROUTING, str(error)) from error
     if not isinstance(what, dict):
-        raise EnvelopeError(_ROUTING, "not a JSON object")
+        raise EnvelopeError(INVALID_ROUTING, "not a JSON object")
     return _known_members(what, kind)
 
 
@@ -276,11 +231,11 @@ def _verified(members: dict[str, Json], kind: type[_Kind]) -> _Kind:
     try:
         canonical = _canonical(members, kind)
     except CanonicalJSONError as error:
-        raise EnvelopeError(_ROUTING, str(error)) from error
+        raise EnvelopeError(INVALID_ROUTING, str(error)) from error
     if members.get("id") != sha256(canonical).hexdigest():
-        raise EnvelopeError(_ID, "`id` is not the SHA-256 of the canonical text")
+        raise EnvelopeError(ID_MISMATCH, "`id` is not the SHA-256 of the canonical text")
     if not verify(members.get(kind._sender_member), members.get("signature"), canonical):
-        raise EnvelopeError(_SIGNATURE, f"not signed by the key in `{kind._sender_member}`")
+        raise EnvelopeError(INVALID_SIGNATURE, f"not signed by the key in `{kind._sender_member}`")
     _refuse_malformed(members)
     return kind._trust(members, canonical)
 
@@ -308,16 +263,18 @@ def _refuse_malformed(members: Mapping[str, Json]) -> None:
     """Refuse what the reference lets pass unlooked at."""
     to = cast("list[Json]", members.get("to", []))
     if not all(recipient == EVERYONE or is_peer_id(recipient) for recipient in to):
-        raise EnvelopeError(_ROUTING, "`to` holds something that is neither a peer id nor `*`")
+        raise EnvelopeError(
+            INVALID_ROUTING, "`to` holds something that is neither a peer id nor `*`"
+        )
     if not isinstance(members.get("type"), str):
-        raise EnvelopeError(_ROUTING, "`type` is not a string")
+        raise EnvelopeError(INVALID_ROUTING, "`type` is not a string")
     timestamp = members.get("timestamp")
     if not is_number(timestamp):
-        raise EnvelopeError(_ROUTING, "`timestamp` is not a number")
+        raise EnvelopeError(INVALID_ROUTING, "`timestamp` is not a number")
     if not abs(timestamp) <= sys.float_info.max:
-        raise EnvelopeError(_ROUTING, "`timestamp` is not finite")
+        raise EnvelopeError(INVALID_ROUTING, "`timestamp` is not finite")
     if not isinstance(members.get("inReplyTo"), (str, type(None))):
-        raise EnvelopeError(_ROUTING, "`inReplyTo` is neither a string nor null")
+        raise EnvelopeError(INVALID_ROUTING, "`inReplyTo` is neither a string nor null")
 
 
 # Sealing

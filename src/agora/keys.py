@@ -12,6 +12,7 @@ sees it, for libraries differ about those.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NewType, Self, TypeGuard
 
 from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair, randombytes
@@ -74,11 +75,17 @@ REFUSED_POINTS: Final = _refused_points()
 
 def is_peer_id(value: object) -> TypeGuard[PeerId]:
     """Tell whether *value* is a public key in its one spelling, and not a refused one."""
-    return (
-        isinstance(value, str)
-        and _PEER_ID.fullmatch(value) is not None
-        and value[len(PUBLIC_KEY_PREFIX) :] not in REFUSED_POINTS
-    )
+    return isinstance(value, str) and _point(value) is not None
+
+
+@lru_cache(maxsize=4096)
+def _point(text: str) -> bytes | None:
+    """Return the 32 bytes of the key that *text* spells; None where it spells none."""
+    # Remembered, because those who talk are looked at with every word of theirs.
+    digits = text[len(PUBLIC_KEY_PREFIX) :]
+    if _PEER_ID.fullmatch(text) is None or digits in REFUSED_POINTS:
+        return None
+    return bytes.fromhex(digits)
 
 
 def peer_id(text: str) -> PeerId:
@@ -100,21 +107,18 @@ def verify(peer_id: object, signature: object, data: bytes) -> bool:
     The signature must be 128 lower-case hex digits, and neither the key nor the
     signature's own point R may be a refused one. Pure Ed25519, without cofactor.
     """
-    if not is_peer_id(peer_id):
+    point = _point(peer_id) if isinstance(peer_id, str) else None
+    if point is None:
         return False
     if not isinstance(signature, str) or _SIGNATURE.fullmatch(signature) is None:
         return False
     if signature[:_POINT_DIGITS] in REFUSED_POINTS:
         return False
     try:
-        crypto_sign_open(bytes.fromhex(signature) + data, _public_key(peer_id))
+        crypto_sign_open(bytes.fromhex(signature) + data, point)
     except BadSignatureError:
         return False
     return True
-
-
-def _public_key(peer_id: PeerId) -> bytes:
-    return bytes.fromhex(peer_id[len(PUBLIC_KEY_PREFIX) :])
 
 
 class KeyPair:

@@ -6,10 +6,10 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agora.mailbox import SqliteMailbox
 from agora.mailbox.damage import find_damage

@@ -7,10 +7,10 @@ import random
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agora.errors import ConfigurationError
 from agora.mailbox import Mailbox, SqliteMailbox

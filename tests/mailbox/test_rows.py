@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agora.mailbox.rows import checksum_of_stored, decode, is_sound, mail_of, row_of
 

@@ -8,10 +8,10 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agora.errors import ConfigurationError
 from agora.mailbox import MailboxBounds, MailboxFullError, SqliteMailbox

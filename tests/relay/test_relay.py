@@ -172,6 +172,7 @@ async def test_a_broadcast_goes_to_everyone_else_once(relay: Relay) -> None:
     ):
         envelope = letter(keys, "*")
         await alice.say({"type": "broadcast", "envelope": envelope.to_dict()})
+        await alice.answers()
 
         assert (await bob.answers())[-1] == delivery(alice, envelope)
         assert await carol.answers() == [delivery(alice, envelope)]
@@ -198,6 +199,7 @@ async def test_one_envelope_goes_to_each_of_its_recipients(relay: Relay) -> None
         )
         for to in envelope.to:
             await alice.say({"type": "message", "to": to, "envelope": envelope.to_dict()})
+        await alice.answers()
 
         assert (await bob.answers())[-1] == delivery(alice, envelope)
         assert (await carol.answers())[-1] == delivery(alice, envelope)

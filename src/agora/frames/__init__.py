@@ -42,6 +42,7 @@ from agora.frames.answers import (
     encode_receipt,
     encode_registered,
 )
+from agora.frames.decoding import decode_request
 from agora.frames.members import PROTOCOL, is_nonce
 from agora.frames.requests import (
     MAX_IDS,
@@ -61,7 +62,6 @@ from agora.frames.requests import (
     UnknownRequest,
     Watch,
     Watched,
-    decode_request,
     encode_ack,
     encode_authenticate,
     encode_broadcast,

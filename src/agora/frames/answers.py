@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from agora.canonical import Json, json_text
 from agora.codes import ErrorCode, ReceiptStatus
 from agora.ecmascript import is_number
-from agora.envelope import Sealed
 from agora.errors import FrameError
 from agora.frames.members import (
     PROTOCOL,
@@ -28,6 +27,7 @@ from agora.frames.members import (
     type_text,
 )
 from agora.keys import PeerId, is_peer_id
+from agora.sealed import Sealed
 
 __all__ = [
     "PONG",
@@ -458,9 +458,9 @@ def encode_receipt(
     envelope_id: str, to: str, status: ReceiptStatus, count: int | None = None
 ) -> str:
     """Return the ``receipt`` frame."""
-    return encode(
-        {"type": "receipt", "id": envelope_id, "to": to, "status": str(status), "count": count}
-    )
+    counted = "" if count is None else f',"count":{count}'
+    answered = f'"id":{json_text(envelope_id)},"to":{json_text(to)}'
+    return f'{{"type":"receipt",{answered},"status":"{status}"{counted}}}'
 
 
 def encode_presence_changes(online: Iterable[ListedPeer], offline: Iterable[PeerId]) -> str:

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from agora.canonical import Json, json_text
 from agora.codes import ErrorCode
 from agora.ecmascript import is_number, is_truthy
-from agora.envelope import Sealed
 from agora.errors import FrameError
 from agora.frames.members import PROTOCOL, Decoders, Members, decode, encode, is_nonce, text_or_none
 from agora.keys import PeerId, is_peer_id
+from agora.sealed import Sealed
 
 __all__ = [
     "MAX_IDS",
@@ -36,7 +38,7 @@ __all__ = [
     "UnknownRequest",
     "Watch",
     "Watched",
-    "decode_request",
+    "decode_in_full",
     "encode_ack",
     "encode_authenticate",
     "encode_broadcast",
@@ -110,8 +112,7 @@ class Authenticate:
     audience: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(msgspec.Struct, frozen=True, gc=False):
     """
     A ``message`` frame: hand this envelope (not yet trusted) to these peers.
 
@@ -128,15 +129,13 @@ class Submit:
     after: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(msgspec.Struct, frozen=True, gc=False):
     """Hand this envelope (not yet trusted) to everyone who is online."""
 
     envelope: Sealed
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(msgspec.Struct, frozen=True, gc=False):
     """The application has these messages."""
 
     ids: tuple[str, ...]
@@ -157,8 +156,7 @@ class Watch:
     watched: Watched
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(msgspec.Struct, frozen=True, gc=False):
     """Are you there? Answered by ``pong`` when all that was sent before it is settled."""
 
 
@@ -175,9 +173,9 @@ Request = Register | Authenticate | Submit | Broadcast | Ack | Nack | Watch | Pi
 # Decoding
 
 
-def decode_request(data: str | bytes, *, protocol: int = PROTOCOL) -> Request:
+def decode_in_full(data: str | bytes, *, protocol: int = PROTOCOL) -> Request:
     """
-    Read what a client sent.
+    Read what a client sent, member by member.
 
     With *protocol* 0 it is read as the reference dialect has it, which knows no
     lists of recipients, no flags, and of Agora/1 only the registration.

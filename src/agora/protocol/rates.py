@@ -36,6 +36,11 @@ class TokenBucket:
         missing = min(cost, self._capacity) - self._tokens
         return missing / self._per_second if missing > _ROUNDING else 0.0
 
+    def holds(self, cost: float, *, now: float) -> bool:
+        """Tell whether *cost* is there to the last token."""
+        self._refill(now)
+        return self._tokens + _ROUNDING >= cost
+
     def take(self, *, now: float, cost: float = 1.0) -> float:
         """Take *cost* and return 0.0; or take nothing and return the seconds to wait."""
         wait = self.wait(now=now, cost=cost)
@@ -71,6 +76,11 @@ class RateTable:
         """Return the seconds until *key* may spend *cost*; takes nothing."""
         bucket = self._buckets.get(key)
         return bucket.wait(now=now, cost=cost) if bucket else 0.0
+
+    def holds(self, key: Hashable, cost: float, *, now: float) -> bool:
+        """Tell whether *key* has *cost* to the last token."""
+        bucket = self._buckets.get(key)
+        return bucket.holds(cost, now=now) if bucket else cost <= self._capacity
 
     def take(self, key: Hashable, *, now: float, cost: float = 1.0) -> float:
         """Spend *cost* of *key*'s rate and return 0.0, or return the seconds to wait."""

@@ -19,7 +19,12 @@ from agora.errors import ConfigurationError
 from agora.keys import is_peer_id
 from agora.limits import Limits
 from agora.protocol.proof import public_audiences
-from agora.protocol.relay.policies import EnvelopePolicy, MailboxPolicy, ProofPolicy
+from agora.protocol.relay.policies import (
+    EnvelopePolicy,
+    MailboxPolicy,
+    ProofPolicy,
+    VerifyPolicy,
+)
 from agora.settings import check_setting, setting
 
 __all__ = [
@@ -105,6 +110,23 @@ class RelayConfig(Limits):
         reason="what today's clients sign",
         choices=tuple(EnvelopePolicy),
     )
+    verify: str = setting(
+        "every",
+        unit="",
+        help="whose signatures to verify: every (of all messages), session (of sessions that have "
+        "not proven their key; of the others the sender and the id are checked)",
+        reason="a relay carries nothing forged; recipients verify all the same",
+        choices=tuple(VerifyPolicy),
+    )
+    verify_threads: int = setting(
+        2,
+        unit="threads",
+        help="threads that verify signatures beside the event loop; 0 for none",
+        reason="two keep two cores busy, and more only wait for the interpreter",
+        overflow="the event loop verifies too",
+        minimum=0,
+        maximum=64,
+    )
     tls_cert: Path | None = setting(
         None,
         unit="",
@@ -142,6 +164,11 @@ class RelayConfig(Limits):
     def proof_policy(self) -> ProofPolicy:
         """Who may register."""
         return ProofPolicy(self.proof)
+
+    @property
+    def verify_policy(self) -> VerifyPolicy:
+        """Whose signatures are verified."""
+        return VerifyPolicy(self.verify)
 
     @property
     def mailbox_policy(self) -> MailboxPolicy:

@@ -11,9 +11,10 @@ import logging
 import secrets
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, assert_never
+from functools import partial
+from typing import Any, Protocol
 
 from agora.codes import CloseCode
 from agora.errors import TryAgainError
@@ -37,9 +38,11 @@ from agora.protocol.relay.actions import (
     SessionId,
     Settle,
     Store,
+    Verify,
 )
 from agora.protocol.relay.router import Router, RouterConfig
 from agora.protocol.relay.session import Door, RelaySession
+from agora.relay.verifier import Verifier
 from agora.relay.writer import Writer
 
 __all__ = ["Connection", "Node"]
@@ -85,6 +88,7 @@ class Node:
         limits: What is admitted.
         config: Its identity and policies, and what it knew before.
         writer: Its mailboxes.
+        verifier: What verifies signatures.
         clock: Seconds that only go forward.
         wall_ms: Milliseconds since the Unix epoch.
     """
@@ -95,11 +99,13 @@ class Node:
         config: RouterConfig,
         *,
         writer: Writer,
+        verifier: Verifier,
         clock: Callable[[], float],
         wall_ms: Callable[[], int],
     ) -> None:
         self._limits = limits
         self._writer = writer
+        self._verifier = verifier
         self._clock = clock
         self._wall_ms = wall_ms
         now = clock()
@@ -176,6 +182,8 @@ class Node:
     def take_nothing_more(self) -> None:
         """Let messages go unread from now on; what was taken is stored and answered."""
         self._is_draining = True
+        for seat in list(self._open.values()):
+            self._carry_out(seat.session.take_all(now=self._clock()))
         self._carry_out(self._router.mailroom.put_away())
 
     def close_all(self, code: CloseCode) -> None:
@@ -205,39 +213,26 @@ class Node:
             self._is_acting = False
 
     def _act(self, action: Action) -> None:
-        match action:
-            case Send(to, text):
-                for session_id in to:
-                    self._send(session_id, text)
-            case Deliver():
-                self._deliver(action)
-            case Settle(ticket, outcome):
-                if seat := self._open.get(ticket.session):
-                    self._carry_out(seat.session.settled(ticket.number, outcome))
-            case Ping(session_id, payload):
-                if seat := self._open.get(session_id):
-                    seat.connection.ping(payload)
-            case Close(session_id, code):
-                self._close(session_id, code)
-            case Pin():
-                self._pin(action)
-            case Store():
-                self._store(action)
-            case Fetch():
-                self._fetch(action)
-            case Remove(peer, positions):
-                self._change(lambda mailbox: mailbox.remove(peer, positions))
-            case RemoveIds(peer, ids):
-                self._remove_ids(peer, ids)
-            case CountNacks():
-                self._count_nacks(action)
-            case Bury(peer, positions):
-                now_ms = self._wall_ms()
-                self._change(lambda mailbox: mailbox.bury(peer, positions, now_ms=now_ms))
-            case Note(event, fields):
-                self._note(event, dict(fields))
-            case _:
-                assert_never(action)
+        _DOINGS[type(action)](self, action)
+
+    def _verify(self, action: Verify) -> None:
+        self._verifier.submit(action.sealed, partial(self._verified, action.session))
+
+    def _verified(self, session_id: SessionId) -> None:
+        if seat := self._open.get(session_id):
+            self._carry_out(seat.session.verified(now=self._clock()))
+
+    def _write(self, action: Send) -> None:
+        for session_id in action.to:
+            self._send(session_id, action.text)
+
+    def _settle(self, action: Settle) -> None:
+        if seat := self._open.get(action.ticket.session):
+            self._carry_out(seat.session.settled(action.ticket.number, action.outcome))
+
+    def _ping(self, action: Ping) -> None:
+        if seat := self._open.get(action.session):
+            seat.connection.ping(action.payload)
 
     def _send(self, session_id: SessionId, text: str) -> bool:
         """Write to a connection unless it is gone or reads too slowly; tell whether it took it."""
@@ -264,11 +259,14 @@ class Node:
             self._router.mailroom.handed_over(action, self._clock(), was_taken=was_taken)
         )
 
+    def _end(self, action: Close) -> None:
+        self._close(action.session, action.code)
+
     def _close(self, session_id: SessionId, code: CloseCode) -> None:
         # Left at once, not when the socket is gone: a closing session gets and sends nothing.
         if seat := self._open.pop(session_id, None):
             seat.connection.close(code)
-            self._note("closed", {"session": session_id, "code": int(code)})
+            self._note(Note("closed", {"session": session_id, "code": int(code)}))
             self._carry_out(seat.session.end(now=self._clock()))
 
     # Mailboxes
@@ -333,7 +331,16 @@ class Node:
             self._router.mailroom.fetched(action.session, result.mail, is_last=result.is_last)
         )
 
-    def _remove_ids(self, peer: PeerId, ids: tuple[str, ...]) -> None:
+    def _remove(self, action: Remove) -> None:
+        self._change(lambda mailbox: mailbox.remove(action.peer, action.positions))
+
+    def _bury(self, action: Bury) -> None:
+        now_ms = self._wall_ms()
+        self._change(lambda mailbox: mailbox.bury(action.peer, action.positions, now_ms=now_ms))
+
+    def _remove_ids(self, action: RemoveIds) -> None:
+        peer, ids = action.peer, action.ids
+
         def removed(result: Exception | None) -> None:
             self._log_failure(result)
             has_worked = result is None
@@ -392,14 +399,35 @@ class Node:
         if isinstance(result, Exception):
             _log.error("mailbox job failed", extra={"fields": {"error": str(result)}})
 
-    def _note(self, event: str, fields: dict[str, str | int | float]) -> None:
+    def _note(self, note: Note) -> None:
+        event = note.event
         self.counts[event] += 1
         level = logging.DEBUG if event in _FREQUENT else logging.INFO
+        fields = note.fields
         if event == "refused":
-            fields["count"] = self.counts[event]
+            fields = {**fields, "count": self.counts[event]}
             level = logging.INFO if _is_milestone(self.counts[event]) else logging.DEBUG
-        _log.log(level, event, extra={"fields": fields})
+        if _log.isEnabledFor(level):
+            _log.log(level, event, extra={"fields": {**fields}})
 
+
+_DOINGS: Mapping[type[Action], Callable[[Node, Any], None]] = {
+    Verify: Node._verify,
+    Send: Node._write,
+    Deliver: Node._deliver,
+    Settle: Node._settle,
+    Ping: Node._ping,
+    Close: Node._end,
+    Pin: Node._pin,
+    Store: Node._store,
+    Fetch: Node._fetch,
+    Remove: Node._remove,
+    RemoveIds: Node._remove_ids,
+    CountNacks: Node._count_nacks,
+    Bury: Node._bury,
+    Note: Node._note,
+}
+"""How each action is carried out."""
 
 _EXPIRE_EVERY = 60.0
 """Seconds between looks for mail that is too old."""

@@ -26,6 +26,7 @@ from agora.protocol.relay.router import RouterConfig
 from agora.relay.config import RelayConfig
 from agora.relay.connection import WebSocketConnection
 from agora.relay.node import Node
+from agora.relay.verifier import InlineVerifier, ThreadedVerifier, usable_cores
 from agora.relay.writer import MailboxWriter
 from agora.sealing import now_ms
 
@@ -71,6 +72,7 @@ class Relay:
         self._all_gone = asyncio.Event()
         self._node: Node | None = None
         self._writer: MailboxWriter | None = None
+        self._verifier: InlineVerifier | ThreadedVerifier = InlineVerifier()
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._pulser: asyncio.TimerHandle | None = None
@@ -136,8 +138,14 @@ class Relay:
         mailbox = await asyncio.to_thread(self._open_mailbox)
         known = await asyncio.to_thread(self._router_config, identity, mailbox)
         self._writer = MailboxWriter(mailbox, loop.call_soon_threadsafe)
+        self._verifier = self._make_verifier(loop)
         self._node = Node(
-            self._config, known, writer=self._writer, clock=time.monotonic, wall_ms=now_ms
+            self._config,
+            known,
+            writer=self._writer,
+            verifier=self._verifier,
+            clock=time.monotonic,
+            wall_ms=now_ms,
         )
         try:
             tls = await asyncio.to_thread(self._load_tls)
@@ -187,6 +195,7 @@ class Relay:
             for connection in list(self._connections):
                 connection.abort()
             await asyncio.to_thread(self._writer.close)
+            await asyncio.to_thread(self._verifier.close)
         with contextlib.suppress(TimeoutError):  # TLS handshakes hold it up from Python 3.12 on
             async with asyncio.timeout(_LINGER):
                 await server.wait_closed()
@@ -263,6 +272,15 @@ class Relay:
             periods.append(self._config.heartbeat_interval / 4)
         return min(periods)
 
+    def _make_verifier(self, loop: asyncio.AbstractEventLoop) -> InlineVerifier | ThreadedVerifier:
+        if self._config.verify_threads == 0 or usable_cores() == 1:
+            return InlineVerifier()
+        return ThreadedVerifier(
+            self._config.verify_threads,
+            call_soon=loop.call_soon,
+            call_soon_threadsafe=loop.call_soon_threadsafe,
+        )
+
     def _load_identity(self) -> KeyPair:
         if self._config.data_dir is None:
             return Identity.generate()
@@ -283,6 +301,7 @@ class Relay:
             envelopes=self._config.policy,
             proof=self._config.proof_policy,
             mailboxes=self._config.mailbox_policy,
+            verify=self._config.verify_policy,
             storage_peers=tuple(as_peer_id(text) for text in self._config.storage_peers),
             pins=mailbox.pins(),
             last_position=mailbox.last_position(),

@@ -57,6 +57,7 @@ from agora.protocol.proof import sign_proof
 from agora.protocol.relay.policies import EnvelopePolicy, MailboxPolicy, ProofPolicy
 from agora.protocol.relay.router import RouterConfig
 from agora.relay.node import Node
+from agora.relay.verifier import InlineVerifier
 from agora.relay.writer import Done, Job, Work, commit_together
 from agora.testing.agent import AUDIENCE, Agent
 from agora.testing.clock import ManualClock
@@ -167,6 +168,7 @@ class Conversation:
             self._limits,
             known,
             writer=self.disk,
+            verifier=InlineVerifier(),
             clock=self.clock,
             wall_ms=self.clock.wall_ms,
         )

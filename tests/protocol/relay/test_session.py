@@ -12,7 +12,17 @@ from agora.codes import CloseCode, ErrorCode, ReceiptStatus
 from agora.frames import ErrorAnswer, ListedPeer, PeerOnline, decode_answer
 from agora.keys import PeerId
 from agora.limits import Limits
-from agora.protocol.relay.actions import Action, Close, Note, Ping, Receipt, Send, SessionId, Store
+from agora.protocol.relay.actions import (
+    Action,
+    Close,
+    Note,
+    Ping,
+    Receipt,
+    Send,
+    SessionId,
+    Store,
+    Verify,
+)
 from agora.protocol.relay.refusal import Refusal
 from agora.protocol.relay.router import Router, RouterConfig
 from agora.protocol.relay.session import Door, RelaySession, State
@@ -450,7 +460,10 @@ def submit(session: RelaySession, number: int) -> Receipt:
     """Send a message that is to be stored, and return the receipt that is to come."""
     letter = Conversation().connect("alice").seals(BOB, number)
     frame = f'{{"type":"message","to":"{BOB}","envelope":{letter.wire_text}}}'
-    [_] = [action for action in session.receive(frame, now=0.0) if isinstance(action, Store)]
+    [to_verify] = session.receive(frame, now=0.0)
+    assert isinstance(to_verify, Verify)
+    assert to_verify.sealed.is_genuine
+    [_] = [action for action in session.verified(now=0.0) if isinstance(action, Store)]
     return Receipt(letter.id, BOB, ReceiptStatus.STORED)
 
 

@@ -8,12 +8,14 @@ carries these out, in the order in which they were returned.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NewType
+
+import msgspec
 
 from agora.codes import CloseCode, ReceiptStatus
 from agora.keys import PeerId
 from agora.protocol.relay.refusal import Refusal
+from agora.sealed import PlainSealed
 
 __all__ = [
     "Action",
@@ -34,14 +36,14 @@ __all__ = [
     "Settle",
     "Store",
     "Ticket",
+    "Verify",
 ]
 
 SessionId = NewType("SessionId", str)
 """One live connection; a UUID version 4, as the reference has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+class Mail(msgspec.Struct, frozen=True, gc=False):
     """
     One envelope on its way to one recipient.
 
@@ -73,16 +75,14 @@ class Mail:
         return len(self.text.encode())
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True, gc=False):
     """One envelope for one recipient, as a session submitted it: where the answer goes."""
 
     session: SessionId
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """
     What became of one envelope for one recipient, as its sender is told.
 
@@ -97,16 +97,25 @@ class Receipt:
     is_of_repeat: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Verify(msgspec.Struct, frozen=True, gc=False):
+    """
+    Verify this envelope, in whatever thread, then tell *session* that it is.
+
+    Its verdict stays with the envelope: `RelaySession.verified` takes what is ready.
+    """
+
+    session: SessionId
+    sealed: PlainSealed
+
+
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Write this frame to each of these connections."""
 
     to: tuple[SessionId, ...]
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True, gc=False):
     """Write mail to connections that cannot ack; report whether any of them took it."""
 
     to: tuple[SessionId, ...]
@@ -115,32 +124,28 @@ class Deliver:
     ticket: Ticket | None
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(msgspec.Struct, frozen=True, gc=False):
     """Tell the session that submitted something what became of it."""
 
     ticket: Ticket
     outcome: Receipt | Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(msgspec.Struct, frozen=True, gc=False):
     """Send a WebSocket ping whose pong confirms what was sent before it."""
 
     session: SessionId
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(msgspec.Struct, frozen=True, gc=False):
     """Close this connection."""
 
     session: SessionId
     code: CloseCode
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(msgspec.Struct, frozen=True, gc=False):
     """
     Commit that *peer* has proven itself, then report how many messages wait for it.
 
@@ -151,8 +156,7 @@ class Pin:
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(msgspec.Struct, frozen=True, gc=False):
     """
     Commit this mail to its recipient's mailbox, then report back.
 
@@ -168,8 +172,7 @@ class Store:
     follows: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(msgspec.Struct, frozen=True, gc=False):
     """Read mail of *peer* behind *after*, in order, and report it for *session*."""
 
     session: SessionId
@@ -179,48 +182,44 @@ class Fetch:
     max_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(msgspec.Struct, frozen=True, gc=False):
     """Take these messages out of a mailbox, by position."""
 
     peer: PeerId
     positions: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveIds:
+class RemoveIds(msgspec.Struct, frozen=True, gc=False):
     """Take these messages out of a mailbox, by envelope id, and report whether that worked."""
 
     peer: PeerId
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CountNacks:
+class CountNacks(msgspec.Struct, frozen=True, gc=False):
     """Count one more nack for each of these messages; report which have too many."""
 
     peer: PeerId
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Bury:
+class Bury(msgspec.Struct, frozen=True, gc=False):
     """Set these messages aside as dead letters."""
 
     peer: PeerId
     positions: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(msgspec.Struct, frozen=True, gc=False):
     """Something happened that an operator may want to know; ids only, never payloads."""
 
     event: str
-    fields: Mapping[str, str | int | float] = field(default_factory=dict)
+    fields: Mapping[str, str | int | float] = msgspec.field(default_factory=dict)
 
 
 Action = (
-    Send
+    Verify
+    | Send
     | Deliver
     | Settle
     | Ping

@@ -9,19 +9,18 @@ costs the relay. Whatever is refused is a :class:`Refusal`, which becomes the
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from hashlib import blake2b
+from typing import NamedTuple, TypeGuard
 
 from agora.canonical import json_text
 from agora.codes import ErrorCode
-from agora.ecmascript import is_number
-from agora.envelope import Envelope, Sealed, open_envelope, open_legacy_envelope
+from agora.envelope import Envelope, open_envelope, open_legacy_envelope
 from agora.errors import EnvelopeError
 from agora.keys import PeerId
 from agora.protocol.relay.policies import EnvelopePolicy
 from agora.protocol.relay.refusal import Refusal
+from agora.sealed import PlainSealed, Sealed
 
-__all__ = ["Parcel", "ReplayWindow", "admit", "check_freshness"]
+__all__ = ["Parcel", "ReplayWindow", "admit", "check_freshness", "is_worth_verifying"]
 
 
 # Repeats
@@ -45,7 +44,7 @@ class ReplayWindow:
         self.is_enabled = is_enabled
         self._max_ids = max_ids
         self._max_age = max_age
-        self._taken_at: OrderedDict[bytes, float] = OrderedDict()
+        self._taken_at: OrderedDict[str, float] = OrderedDict()
 
     def has(self, key: tuple[str, str, str], now: float) -> bool:
         """Tell whether *key* was taken within the window."""
@@ -78,16 +77,21 @@ class ReplayWindow:
         return len(self._taken_at)
 
 
-def _fingerprint(key: tuple[str, str, str]) -> bytes:
-    """Make 16 bytes of some 240: who could find two keys with one fingerprint would gain little."""
-    return blake2b("\0".join(key).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _fingerprint(key: tuple[str, str, str]) -> str:
+    """
+    Shorten a key of some 240 characters to 64.
+
+    What is left of the id, a hash that the sender's key went into, are 128 bits. Who could
+    find two keys with one fingerprint would only have a message of their own called a repeat.
+    """
+    sender, recipient, envelope_id = key
+    return envelope_id[:32] + sender[-16:] + recipient[-16:]
 
 
 # Envelopes
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """
     An envelope that was admitted, ready to route. Only :func:`admit` makes one.
 
@@ -95,17 +99,38 @@ class Parcel:
         sender: The key that the connection registered.
         envelope_id: The verified id; ``""`` for an opaque envelope.
         text: The envelope as JSON text, stripped of members that are not signed.
-        envelope: The verified envelope; None for legacy and opaque ones.
+        sealed: What it came as, where it is a verified envelope; None for legacy and opaque ones.
     """
 
     sender: PeerId
     envelope_id: str
     text: str
-    envelope: Envelope | None = None
+    sealed: Sealed | None = None
+
+    def open(self) -> Envelope | None:
+        """Return the verified envelope, to be looked into; None for legacy and opaque ones."""
+        return open_envelope(self.sealed) if self.sealed else None
+
+
+def is_worth_verifying(
+    sealed: Sealed, *, sender: PeerId, recipients: tuple[str, ...]
+) -> TypeGuard[PlainSealed]:
+    """Tell whether the signature is all that is left to look at; of plain envelopes alone."""
+    return (
+        isinstance(sealed, PlainSealed)
+        and sealed.claimed_sender == sender
+        and set(recipients).issubset(sealed.claimed_to)
+        and sealed.has_its_id
+    )
 
 
 def admit(
-    sealed: Sealed, *, sender: PeerId, recipients: tuple[str, ...], policy: EnvelopePolicy
+    sealed: Sealed,
+    *,
+    sender: PeerId,
+    recipients: tuple[str, ...],
+    policy: EnvelopePolicy,
+    signature: bool = True,
 ) -> Parcel:
     """
     Check an envelope and return it as a parcel.
@@ -115,19 +140,20 @@ def admit(
         sender: The key that the connection registered.
         recipients: Those that the frame names; a broadcast names none.
         policy: Which envelopes are taken.
+        signature: Whether it is verified.
 
     Raises:
         Refusal: ``invalid_message``, ``sender_mismatch``, ``recipient_mismatch`` or
             ``invalid_envelope``.
     """
-    if policy is not EnvelopePolicy.STRICT and _is_legacy(sealed):
+    if policy is not EnvelopePolicy.STRICT and sealed.is_legacy:
         try:
             return _admit_legacy(sealed, sender)
         except Refusal:
             if policy is EnvelopePolicy.LEGACY:
                 raise
     try:
-        return _admit_strict(sealed, sender, recipients)
+        return _admit_strict(sealed, sender, recipients, signature=signature)
     except Refusal:
         if policy is EnvelopePolicy.OPEN:
             return Parcel(sender, "", json_text(sealed.value))
@@ -147,8 +173,8 @@ def check_freshness(sealed: Sealed, *, now_ms: int, past: float, future: float) 
     Raises:
         Refusal: ``stale`` or ``from_the_future``, with the relay's ``now``.
     """
-    timestamp = sealed.members.get("timestamp")
-    if not is_number(timestamp):
+    timestamp = sealed.claimed_timestamp
+    if timestamp is None:
         return
     age = (now_ms - timestamp) / 1000
     if past and age > past:
@@ -159,28 +185,34 @@ def check_freshness(sealed: Sealed, *, now_ms: int, past: float, future: float) 
         raise Refusal(ErrorCode.FROM_THE_FUTURE, text, now_ms=now_ms)
 
 
-def _admit_strict(sealed: Sealed, sender: PeerId, recipients: tuple[str, ...]) -> Parcel:
+def _admit_strict(
+    sealed: Sealed, sender: PeerId, recipients: tuple[str, ...], *, signature: bool
+) -> Parcel:
     # Comparing two strings costs nothing beside a signature: look at the claims first.
     _check_sender(sealed, sender)
-    if sealed.claimed_to and not set(recipients) <= set(sealed.claimed_to):
+    named = sealed.claimed_to
+    if named and not set(recipients).issubset(named):
         raise Refusal(
             ErrorCode.RECIPIENT_MISMATCH,
             "Envelope recipients do not include requested relay recipient",
         )
+    try:
+        if isinstance(sealed, PlainSealed):
+            envelope_id = sealed.check(signature=signature)
+            return Parcel(sender, envelope_id, sealed.wire_text, sealed)
+        _check_shape(sealed, recipients)
+        envelope = open_envelope(sealed)
+    except EnvelopeError as error:
+        raise _invalid(error) from error
+    return Parcel(sender, envelope.id, envelope.wire_text, sealed)
+
+
+def _check_shape(sealed: Sealed, recipients: tuple[str, ...]) -> None:
     # An array passes, as in the reference, and then fails as an envelope.
     if not isinstance(sealed.value, dict | list):
         kind = "message" if recipients else "broadcast"
         text = f'Invalid {kind}: missing or invalid "envelope" field'
         raise Refusal(ErrorCode.INVALID_MESSAGE, text)
-    try:
-        envelope = open_envelope(sealed)
-    except EnvelopeError as error:
-        raise _invalid(error) from error
-    return Parcel(sender, envelope.id, envelope.wire_text, envelope)
-
-
-def _is_legacy(sealed: Sealed) -> bool:
-    return "sender" in sealed.members and "from" not in sealed.members
 
 
 def _admit_legacy(sealed: Sealed, sender: PeerId) -> Parcel:
@@ -193,7 +225,8 @@ def _admit_legacy(sealed: Sealed, sender: PeerId) -> Parcel:
 
 
 def _check_sender(sealed: Sealed, sender: PeerId) -> None:
-    if sealed.claimed_sender and sealed.claimed_sender != sender:
+    claimed = sealed.claimed_sender
+    if claimed and claimed != sender:
         raise Refusal(
             ErrorCode.SENDER_MISMATCH, "Envelope sender does not match registered public key"
         )

@@ -63,6 +63,12 @@ class Budgets:
             most = self._limits.rate_limit_max_address_messages
             raise self._too_fast(most, "messages from one address", wait)
 
+    def has_messages(self, peer: str, address: str, cost: int, now: float) -> bool:
+        """Tell whether *peer*, and all at its *address*, may send so many now."""
+        return not self._limits.rate_limit_enabled or (
+            self._keys.holds(peer, cost, now=now) and self._addresses.holds(address, cost, now=now)
+        )
+
     def spend_messages(self, peer: str, address: str, cost: int, now: float) -> None:
         """Count messages that were taken."""
         if self._limits.rate_limit_enabled:

@@ -9,7 +9,8 @@ no more. What is given up bounces to its sender.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from agora.codes import ErrorCode, ReceiptStatus
 from agora.frames import encode_delivery

@@ -1,10 +1,10 @@
-"""What an operator decides about a relay: which envelopes, which keys, whose mail."""
+"""What an operator decides about a relay: which envelopes, which keys, whose mail and word."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["EnvelopePolicy", "MailboxPolicy", "ProofPolicy"]
+__all__ = ["EnvelopePolicy", "MailboxPolicy", "ProofPolicy", "VerifyPolicy"]
 
 
 class EnvelopePolicy(StrEnum):
@@ -36,3 +36,12 @@ class MailboxPolicy(StrEnum):
     """The listed storage peers alone, as with the reference."""
     NONE = "none"
     """Nobody: who is away gets nothing."""
+
+
+class VerifyPolicy(StrEnum):
+    """Whose signatures a relay verifies (``--verify``); recipients verify all of them anyway."""
+
+    EVERY = "every"
+    """Everybody's: nothing that is not signed is carried."""
+    SESSION = "session"
+    """Those of sessions that have not proven their key; of the others sender and id are checked."""

@@ -16,11 +16,11 @@ session that submitted it, by a Settle for its ticket.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from agora.codes import CloseCode, ErrorCode, ReceiptStatus
-from agora.envelope import EVERYONE, Envelope, Sealed
+from agora.envelope import EVERYONE, Envelope
 from agora.frames import Register, Submit, encode_delivery
 from agora.keys import KeyPair, PeerId
 from agora.limits import Limits
@@ -35,14 +35,25 @@ from agora.protocol.relay.actions import (
     Settle,
     Ticket,
 )
-from agora.protocol.relay.admission import Parcel, admit, check_freshness
+from agora.protocol.relay.admission import (
+    Parcel,
+    admit,
+    check_freshness,
+    is_worth_verifying,
+)
 from agora.protocol.relay.budgets import Budgets
 from agora.protocol.relay.mailroom import Mailroom
 from agora.protocol.relay.notary import peer_list_response
 from agora.protocol.relay.pins import Pins
-from agora.protocol.relay.policies import EnvelopePolicy, MailboxPolicy, ProofPolicy
+from agora.protocol.relay.policies import (
+    EnvelopePolicy,
+    MailboxPolicy,
+    ProofPolicy,
+    VerifyPolicy,
+)
 from agora.protocol.relay.refusal import Refusal, duplicate
 from agora.protocol.relay.registry import Member, Registry
+from agora.sealed import PlainSealed, Sealed
 
 __all__ = ["Router", "RouterConfig"]
 
@@ -57,6 +68,7 @@ class RouterConfig:
         envelopes: Which envelopes are taken.
         proof: Who may register.
         mailboxes: Who has a mailbox.
+        verify: Whose signatures are verified.
         storage_peers: Peers that have one without having proven themselves.
         pins: The keys that have proven themselves here before.
         last_position: The highest position that any stored mail ever had.
@@ -67,6 +79,7 @@ class RouterConfig:
     envelopes: EnvelopePolicy = EnvelopePolicy.STRICT
     proof: ProofPolicy = ProofPolicy.OPTIONAL
     mailboxes: MailboxPolicy = MailboxPolicy.PROVEN
+    verify: VerifyPolicy = VerifyPolicy.EVERY
     storage_peers: tuple[PeerId, ...] = ()
     pins: tuple[PeerId, ...] = ()
     last_position: int = 0
@@ -93,9 +106,11 @@ class Router:
 
     def __init__(self, limits: Limits, config: RouterConfig) -> None:
         self.identity = config.identity
+        self._own = config.identity.peer_id
         self.pins = Pins(limits, config.pins)
         self._limits = limits
         self._envelopes = config.envelopes
+        self._verify = config.verify
         self._wall_ms = config.wall_ms
         self._budgets = Budgets(limits)
         self.registry = Registry(
@@ -169,27 +184,67 @@ class Router:
 
     # Envelopes come in
 
+    def look_at(
+        self,
+        session: SessionId,
+        envelope: Sealed,
+        recipients: tuple[str, ...],
+        now: float,
+        *,
+        ahead: int,
+    ) -> PlainSealed | None:
+        """
+        Look at what costs little: how much may come in, and how old the envelope is.
+
+        Args:
+            session: Who sends it.
+            envelope: What is sent.
+            recipients: To whom; none for a broadcast.
+            now: The time.
+            ahead: How many of its messages were looked at and are not taken yet.
+
+        Returns:
+            The envelope, if it should be verified before it is taken.
+
+        Raises:
+            Refusal: With one of the codes of :mod:`agora.codes`.
+        """
+        member = self.registry[session]
+        cost = self._check_rate(member, recipients, now)
+        if member.is_proven:
+            check_freshness(
+                envelope,
+                now_ms=self.wall_ms(now),
+                past=self._limits.freshness_past,
+                future=self._limits.freshness_future,
+            )
+        if (
+            self._verifies(member)
+            and self._budgets.has_messages(member.peer, member.address, cost + ahead, now)
+            and is_worth_verifying(envelope, sender=member.peer, recipients=recipients)
+        ):
+            return envelope
+        return None
+
     def submit(
         self, session: SessionId, request: Submit, tickets: Mapping[str, Ticket], now: float
     ) -> list[Action]:
         """
-        Take an envelope for one or more recipients, each with its ticket.
+        Take an envelope that was looked at for one or more recipients, each with its ticket.
 
         Raises:
             Refusal: When none of them gets it: with one of the codes of :mod:`agora.codes`.
         """
         member = self.registry[session]
-        parcel = self._take(member, request.envelope, request.to, now)
+        parcel = self._admit(member, request.envelope, request.to, now)
         # To ask again whether something arrived costs nothing: it is the cheap way to be sure.
-        new = [
-            to
-            for to in tickets
-            if not self.mailroom.taken.has((parcel.sender, to, parcel.envelope_id), now)
-        ]
-        self._spend(member, sum(map(self._cost_of, new)), now)
+        new = [to for to in tickets if not self._is_repeat(parcel, to, now)]
+        self._spend(member, self._cost_of(new), now)
         actions: list[Action] = []
         for to, ticket in tickets.items():
             try:
+                if to not in new:
+                    raise duplicate(parcel.envelope_id, to)
                 actions += self._route(member, parcel, to, ticket, request, now)
             except Refusal as refusal:
                 actions.append(Settle(ticket, refusal.about(parcel.envelope_id or None, to)))
@@ -199,13 +254,13 @@ class Router:
         self, session: SessionId, envelope: Sealed, ticket: Ticket, now: float
     ) -> list[Action]:
         """
-        Take an envelope for everyone else who is online; it is never stored.
+        Take an envelope that was looked at for everyone else online; it is never stored.
 
         Raises:
             Refusal: With one of the codes of :mod:`agora.codes`.
         """
         member = self.registry[session]
-        parcel = self._take(member, envelope, (), now)
+        parcel = self._admit(member, envelope, (), now)
         if self._is_repeat(parcel, EVERYONE, now):
             raise duplicate(parcel.envelope_id, EVERYONE)
         self._spend(member, self._limits.broadcast_cost, now)
@@ -218,24 +273,29 @@ class Router:
         )
         return [Send(others, text), Settle(ticket, receipt), note]
 
-    def _take(
+    def _check_rate(self, member: Member, recipients: tuple[str, ...], now: float) -> int:
+        """Refuse what may not come in now; return what it costs."""
+        cost = self._cost_of(recipients) if recipients else self._limits.broadcast_cost
+        self._budgets.check_messages(member.peer, member.address, cost, now)
+        return cost
+
+    def _admit(
         self, member: Member, envelope: Sealed, recipients: tuple[str, ...], now: float
     ) -> Parcel:
-        """Take an envelope in, or refuse it: rate (looked at), freshness, admission."""
-        cost = sum(self._cost_of(to) for to in recipients) or self._limits.broadcast_cost
-        self._budgets.check_messages(member.peer, member.address, cost, now)
-        if member.is_proven:
-            check_freshness(
-                envelope,
-                now_ms=self.wall_ms(now),
-                past=self._limits.freshness_past,
-                future=self._limits.freshness_future,
-            )
-        policy = self._envelopes
-        parcel = admit(envelope, sender=member.peer, recipients=recipients, policy=policy)
+        self._check_rate(member, recipients, now)  # others may have sent since it was looked at
+        parcel = admit(
+            envelope,
+            sender=member.peer,
+            recipients=recipients,
+            policy=self._envelopes,
+            signature=self._verifies(member),
+        )
         self._check_size(parcel)
         self.registry.presence.saw(member.peer, now)
         return parcel
+
+    def _verifies(self, member: Member) -> bool:
+        return self._verify is VerifyPolicy.EVERY or not member.is_proven
 
     def _is_repeat(self, parcel: Parcel, to: str, now: float) -> bool:
         return self.mailroom.taken.has((parcel.sender, to, parcel.envelope_id), now)
@@ -243,9 +303,10 @@ class Router:
     def _spend(self, member: Member, cost: int, now: float) -> None:
         self._budgets.spend_messages(member.peer, member.address, cost, now)
 
-    def _cost_of(self, to: str) -> int:
+    def _cost_of(self, recipients: Collection[str]) -> int:
         # The relay's own answer tells of everyone too.
-        return self._limits.broadcast_cost if to == self.identity.peer_id else 1
+        more = self._limits.broadcast_cost - 1 if self._own in recipients else 0
+        return len(recipients) + more
 
     def _check_size(self, parcel: Parcel) -> None:
         # In canonical form 9e20 has 21 digits: what came in small may be too large to go out.
@@ -265,12 +326,10 @@ class Router:
         request: Submit,
         now: float,
     ) -> list[Action]:
-        if self._is_repeat(parcel, to, now):
-            raise duplicate(parcel.envelope_id, to)
         if request.after is not None:
             self.mailroom.check_follows(parcel.sender, to, request.after, now)
-        asked = parcel.envelope
-        if to == self.identity.peer_id and asked and asked.type == "peer_list_request":
+        asked = parcel.open() if to == self._own else None
+        if asked and asked.type == "peer_list_request":
             return self._answer_peer_list(member, asked, ticket, now)
         mail = Mail(
             to,
@@ -280,9 +339,9 @@ class Router:
             self.registry.name_of(member),
             confirm=request.confirm,
         )
-        fields = {"id": mail.envelope_id, "from": mail.sender, "to": to}
-        delivery = self.mailroom.send(mail, ticket, now, after=request.after)
-        return [*delivery, Note("message", fields)]
+        actions = self.mailroom.send(mail, ticket, now, after=request.after)
+        actions.append(Note("message", {"id": mail.envelope_id, "from": mail.sender, "to": to}))
+        return actions
 
     def _answer_peer_list(
         self, member: Member, request: Envelope, ticket: Ticket, now: float

@@ -23,10 +23,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from agora.codes import CloseCode, ErrorCode, ReceiptStatus
-from agora.envelope import is_envelope_id
+from agora.envelope import EVERYONE, is_envelope_id
 from agora.errors import FrameError
 from agora.frames import (
     PONG,
@@ -49,10 +49,21 @@ from agora.frames import (
 from agora.limits import Limits
 from agora.protocol import proof
 from agora.protocol.rates import TokenBucket
-from agora.protocol.relay.actions import Action, Close, Note, Pin, Receipt, Send, SessionId, Ticket
+from agora.protocol.relay.actions import (
+    Action,
+    Close,
+    Note,
+    Pin,
+    Receipt,
+    Send,
+    SessionId,
+    Ticket,
+    Verify,
+)
 from agora.protocol.relay.actions import Ping as PingAction
 from agora.protocol.relay.refusal import Refusal, duplicate
 from agora.protocol.relay.router import Router
+from agora.sealed import PlainSealed
 from agora.text import sanitize_text
 
 __all__ = ["Door", "RelaySession", "State"]
@@ -89,6 +100,18 @@ class Door:
     audiences: tuple[str, ...] = ()
 
 
+class _Message(NamedTuple):
+    """A message that was looked at: what was asked, its tickets, and what is to be verified."""
+
+    request: Submit | Broadcast
+    tickets: dict[str, Ticket]
+    to_verify: PlainSealed | None
+
+    @property
+    def is_ready(self) -> bool:
+        return self.to_verify is None or self.to_verify.is_verified
+
+
 class RelaySession:
     """
     One connection to a relay.
@@ -122,6 +145,7 @@ class RelaySession:
         )
         self._last_ticket = 0
         self._unsettled: dict[int, None] = {}  # tickets, in order
+        self._awaited: list[_Message] = []  # until they are verified, and those behind them
         self._pongs_due: dict[int, int] = {}  # how many wait for all up to each ticket, in order
 
     # What the shell tells
@@ -161,8 +185,9 @@ class RelaySession:
 
     def end(self, *, now: float) -> list[Action]:
         """The connection is closing or gone: leave, once."""
+        taken = self.take_all(now=now)  # it goes on its way, though nobody hears of it here
         was_open, self.state = self._is_open, State.CLOSED
-        return self._router.leave(self.id, now) if was_open else []
+        return taken + (self._router.leave(self.id, now) if was_open else [])
 
     def pinned(self, pending: int | None, *, now: float) -> list[Action]:
         """
@@ -176,6 +201,17 @@ class RelaySession:
             text = "the proof cannot be remembered now"
             return self._turn_away(Refusal(ErrorCode.UNAVAILABLE, text))
         return self._join(self._register_request, State.PROVEN, pending, now)
+
+    def verified(self, *, now: float) -> list[Action]:
+        """Take the messages that are verified by now, in the order in which they came."""
+        ready = 0
+        while ready < len(self._awaited) and self._awaited[ready].is_ready:
+            ready += 1
+        return self._take_awaited(ready, now) if ready else []
+
+    def take_all(self, *, now: float) -> list[Action]:
+        """Take all messages that have come, verified by others or not."""
+        return self._take_awaited(len(self._awaited), now)
 
     def settled(self, number: int, outcome: Receipt | Refusal) -> list[Action]:
         """Answer for the ticket of this *number*; pongs that waited for it follow."""
@@ -285,20 +321,37 @@ class RelaySession:
             most = self._limits.max_recipients
             text = f"Invalid message: {len(request.to)} recipients of at most {most}"
             raise Refusal(ErrorCode.INVALID_MESSAGE, text)
-        tickets = {to: self._issue_ticket() for to in request.to}
-        try:
-            return self._router.submit(self.id, request, tickets, now)
-        except Refusal:
-            self._withdraw(tickets.values())
-            raise
+        return self._look_at(request, request.to, now)
 
     def _broadcast(self, request: Broadcast, now: float) -> list[Action]:
-        ticket = self._issue_ticket()
+        return self._look_at(request, (), now)
+
+    def _look_at(
+        self, request: Submit | Broadcast, recipients: tuple[str, ...], now: float
+    ) -> list[Action]:
+        """Take a message, or have it verified first; none overtakes another."""
+        envelope, ahead = request.envelope, len(self._awaited)
+        to_verify = self._router.look_at(self.id, envelope, recipients, now, ahead=ahead)
+        tickets = {to: self._issue_ticket() for to in recipients or (EVERYONE,)}
+        message = _Message(request, tickets, to_verify)
+        if not (ahead or to_verify):
+            return self._take_in(message, now)
+        self._awaited.append(message)
+        return [Verify(self.id, to_verify)] if to_verify else []
+
+    def _take_awaited(self, count: int, now: float) -> list[Action]:
+        ready, self._awaited = self._awaited[:count], self._awaited[count:]
+        return [action for message in ready for action in self._take_in(message, now)]
+
+    def _take_in(self, message: _Message, now: float) -> list[Action]:
+        request, tickets = message.request, message.tickets
         try:
-            return self._router.broadcast(self.id, request.envelope, ticket, now)
-        except Refusal:
-            self._withdraw([ticket])
-            raise
+            if isinstance(request, Submit):
+                return self._router.submit(self.id, request, tickets, now)
+            return self._router.broadcast(self.id, request.envelope, tickets[EVERYONE], now)
+        except Refusal as refusal:
+            self._withdraw(tickets.values())
+            return self._refuse_request(request, refusal) + self._due_pongs()
 
     def _ack(self, request: Ack, now: float) -> list[Action]:
         self._frames.take(now=now, cost=len(request.ids) / _IDS_PER_FRAME)
