@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -32,28 +33,27 @@ def progress_bars() -> Iterator[Progress]:
 
 
 class _Bars:
-    """One bar at a time, drawn when a part begins and in steps: drawing costs time too."""
+    """One bar at a time, drawn twice a second at most: drawing costs the generator time too."""
 
-    _STEPS = 50
+    _INTERVAL = 0.5
 
     def __init__(self, bars: Any) -> None:
         self._bars = bars
         self._task: Any = None
         self._next = 0.0
-        self._step = 0.0
 
     def begin(self, what: str, total: float) -> None:
-        """Draw a new bar in the place of the last."""
+        """Show a new bar in the place of the last."""
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task(what, total=total)
-        self._step = self._next = total / self._STEPS
-        self._bars.refresh()
+        self.reached(0.0)
 
     def reached(self, done: float) -> None:
-        """Draw how far it is, if that can be seen."""
-        if done >= self._next:
-            self._next = done + self._step
+        """Draw how far it is, if it is time to."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + self._INTERVAL
             self._bars.update(self._task, completed=done)
             self._bars.refresh()
 
