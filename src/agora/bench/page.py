@@ -209,8 +209,8 @@ def _method(page: _Page) -> str:
 * The generator signs, frames and masks every message before the clock starts, writes many at a
   time with a bounded window under way (128 messages, 256 KB for each pair), and looks only at the
   headers of what comes. What it costs itself is told ("generator µs"), since it has to share the
-  machine. It reads every 2 ms what has come: read one by one (`--read-every 0`), each message
-  wakes the reader, which costs the relay some 6 % and the generator twice as much.
+  machine. It reads what has come every 2 ms, for a reader that is woken by every message
+  (`--read-every 0`) costs itself and the relay that wakes it the time of the wakings.
 * Latency is an open loop: messages leave when their time has come, whether or not others have
   arrived, and the time counts from when they should have left. A relay that stops for a moment
   cannot hide it. "Left late" is how far behind its time the generator itself was, which the

@@ -56,7 +56,7 @@ def play(task: Task, relays: Relays, progress: Progress) -> Iterator[Result]:
         for _ in range(task.times):
             with relays.first(task.relay_options) as target:
                 yield _run(bench.run, Stage(target, task.spoken, progress), arguments)
-            if relays.against and bench.can_compare:
+            if relays.against and bench.can_compare and task.is_compared:
                 yield _run(bench.run, Stage(relays.against, task.spoken, progress), arguments)
 
 
