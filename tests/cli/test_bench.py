@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from agora.bench.plan import BENCHES
 from agora.bench.record import read_record
 from agora.bench.relays import own_relay
 from agora.bench.results import KINDS, from_members
-from tests.cli.conftest import Shell
+from tests.cli.conftest import DEADLINE, Shell
 
 BRIEF = ["--seconds", "0.05", "--pairs", "1", "--runs", "1"]
 RECORD = Path(__file__).parents[1] / "data" / "bench.jsonl"
@@ -150,3 +153,31 @@ def test_benches_that_fail_are_told_and_the_others_go_on(empty_shell: Shell) -> 
     assert [line.get("bench") for line in shown.objects] == ["record", None]
     assert all(f"agora bench {name}" in shown.err for name in BENCHES)
     assert "8 benches could not be carried out" in shown.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_bench_that_is_stopped_leaves_no_relay_behind(
+    empty_shell: Shell, number: signal.Signals, hears_ctrl_c: None
+) -> None:
+    with empty_shell.start("bench", "soak", "--rate", "10") as bench:
+        children = Path(f"/proc/{bench.pid}/task/{bench.pid}/children")
+        while not (relays := [pid for pid in children.read_text().split() if is_listening(pid)]):
+            assert bench.poll() is None
+        bench.send_signal(number)
+        bench.wait(DEADLINE)
+
+    assert bench.returncode == 130
+    assert not Path(f"/proc/{relays[0]}").exists()
+
+
+def is_listening(pid: str) -> bool:
+    """Tell whether a relay can be reached on the port that it was started for."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    if "--port" not in words:
+        return False  # it has only just been forked
+    with (
+        suppress(OSError),
+        socket.create_connection(("127.0.0.1", int(words[words.index("--port") + 1]))),
+    ):
+        return True
+    return False

@@ -34,8 +34,12 @@ WIDE: Mapping[str, str] = {
     "mailbox-max-bytes": "1099511627776",
     "store-max-bytes": "4398046511104",
     "mailbox-sender-share": "1",
+    "drain-timeout": "0.5",
 }
-"""Settings of a relay of our own: bounds that no bench meets, and a log of warnings alone."""
+"""
+Settings of a relay of our own: bounds that no bench meets, and a log of warnings alone. At
+its end it waits for nobody for long.
+"""
 
 _PATIENCE = 30.0
 _STOPPING = 15.0

@@ -36,6 +36,7 @@ from agora.cli.bench_output import (
 from agora.cli.open_files import raise_open_files
 from agora.cli.options import Asked, check_url, json_option
 from agora.cli.output import Members, json_line, some
+from agora.cli.signals import ended_by_sigterm
 from agora.errors import AgoraError, ConfigurationError
 
 __all__ = ["bench"]
@@ -321,7 +322,7 @@ def _measure(
     raise_open_files(_OPEN_FILES)
     if not relays.named:
         asked.remark(f"relays are started with {' '.join(flags_of(WIDE))}")
-    with progress_bars() as progress:
+    with ended_by_sigterm(), progress_bars() as progress:
         for task in tasks:
             try:
                 for result in play(task, relays, progress):
