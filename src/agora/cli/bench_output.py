@@ -111,6 +111,6 @@ def _extra(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"{error.name} is not installed: install agora-relay[bench] for agora bench, "
+            f"{name.partition('.')[0]} is not installed: install agora-relay[bench] for agora bench, "
             "in the clone by pip install '.[bench]'"
         ) from error
