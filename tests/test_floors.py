@@ -91,6 +91,13 @@ def test_the_core_is_pure(path: Path) -> None:
     assert {name.split(".")[0] for name in imports_of(path)} & IMPURE == set()
 
 
+@pytest.mark.parametrize("name", ["framing", "outlet", "turns", "upgrade"])
+def test_what_a_connection_decides_is_pure(name: str) -> None:
+    path = SOURCE / "relay" / f"{name}.py"
+
+    assert {name.split(".")[0] for name in imports_of(path)} & IMPURE == set()
+
+
 def test_the_table_is_that_of_the_documents() -> None:
     page = (SOURCE.parents[1] / "docs" / "explanation" / "architecture.md").read_text()
 
