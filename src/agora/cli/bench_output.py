@@ -110,7 +110,8 @@ def _extra(name: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
+        package = name.partition(".")[0]
         raise MissingExtraError(
-            f"{name.partition('.')[0]} is not installed: install agora-relay[bench] for agora bench, "
+            f"{package} is not installed: install agora-relay[bench] for agora bench, "
             "in the clone by pip install '.[bench]'"
         ) from error
