@@ -24,6 +24,7 @@ FLOORS = {
     4: "protocol/",
     5: "mailbox/ files group_commit known_relays",
     6: "identity sealing relay/ client/ sync",
+    7: "bench/",
     8: "cli/ testing/",
 }
 FLOOR_OF = {unit: floor for floor, units in FLOORS.items() for unit in units.split()}
