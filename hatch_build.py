@@ -3,7 +3,7 @@ Compile the core to C: the same sources, read by mypyc, for whoever has a C comp
 
 Hatchling runs this for a wheel, `make compiled` for the working tree
 (``python hatch_build.py``). Which modules, and why those, stands in pyproject.toml;
-docs/explanation/decisions/0018-compiled-core.md has what it gains.
+docs/explanation/decisions/0019-compiled-core.md has what it gains.
 
 The rule kept here: nobody needs a compiler. Where there is none, or it fails, the
 core stays plain Python, and one line says so. ``AGORA_COMPILE`` decides otherwise:

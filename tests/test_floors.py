@@ -24,6 +24,7 @@ FLOORS = {
     4: "protocol/",
     5: "mailbox/ files group_commit known_relays",
     6: "identity sealing relay/ client/ sync",
+    7: "bench/",
     8: "cli/ testing/",
 }
 FLOOR_OF = {unit: floor for floor, units in FLOORS.items() for unit in units.split()}
@@ -87,6 +88,13 @@ def test_the_two_sides_of_the_protocol_never_know_each_other(side: str, other: s
     ids=lambda path: str(path.relative_to(SOURCE)),
 )
 def test_the_core_is_pure(path: Path) -> None:
+    assert {name.split(".")[0] for name in imports_of(path)} & IMPURE == set()
+
+
+@pytest.mark.parametrize("name", ["framing", "outlet", "turns", "upgrade"])
+def test_what_a_connection_decides_is_pure(name: str) -> None:
+    path = SOURCE / "relay" / f"{name}.py"
+
     assert {name.split(".")[0] for name in imports_of(path)} & IMPURE == set()
 
 

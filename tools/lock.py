@@ -2,8 +2,9 @@
 Resolve the dependencies into requirements/*.txt, with hashes and without download addresses.
 
 One file for each way to install: ``client`` (what a client user gets), ``relay``
-(with the extra) and ``dev`` (everything `make check` runs). The resolution is
-universal: markers keep what belongs to one platform there.
+(with the extra), ``bench`` (with that of ``agora bench``) and ``dev`` (everything
+`make check` runs). The resolution is universal: markers keep what belongs to one
+platform there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 WAYS = {
     "client": [],
     "relay": ["--extra", "relay"],
+    "bench": ["--extra", "bench"],
     "dev": ["--extra", "relay", "--group", "dev"],
 }
 

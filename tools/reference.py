@@ -118,7 +118,7 @@ def cli_page() -> str:
     return "\n".join(
         [
             _CLI_TEXT,
-            _table(("Option of every command but relay", "Meaning"), _option_rows(common)),
+            _table((_COMMON_HEAD, "Meaning"), _option_rows(common)),
             "## Exit codes\n",
             _table(("Code", "When"), codes),
             f"## For programs\n\n{_JSON_TEXT}",
@@ -142,6 +142,8 @@ The identity is that of the config file: `--config`, else `--profile`, else `AGO
 `config.json` in `AGORA_CONFIG_DIR`, else `~/.config/agora/config.json`. Its layout is that of the
 reference, whose users keep their keys. Nobody else may be able to read it.
 """
+
+_COMMON_HEAD = "Option of every command but relay; bench has `--json` alone"
 
 _JSON_TEXT = """With `--json` standard output holds one JSON object per line, in ASCII. A command
 that fails writes its reason to standard error and ends with one more object, unless the command
@@ -214,6 +216,10 @@ JSON_OBJECTS = {
     "mailbox pins": "`event` (`total`), `pins`; with `--list` `event` (`pin`), `publicKey`",
     "mailbox purge": "`status` (`purged`), `publicKey`, `removed`",
     "mailbox unpin": "`status` (`unpinned`), `publicKey`",
+    "bench": "a run: `bench` (its name), `relay`, `dialect`, and its figures, each with its unit "
+    "in its name",
+    "bench all": "first `bench` (`record`), `machine`, `taken`, `settings`, `against`; then every "
+    "run",
     "known-relays": "`relay` (host and port), `publicKey`",
     "known-relays pin": "`status` (`pinned`, `replaced`), `relay`, `publicKey`",
     "known-relays forget": "`status` (`forgotten`), `relay`",

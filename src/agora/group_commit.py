@@ -2,15 +2,17 @@
 One thread that writes a store, so that an event loop never waits for a disk.
 
 It takes all that waits, does it in order, and commits once (group commit): one
-sync serves every change that came while the last one was being synced.
-Results go back to the loop in the same order, after the commit.
+sync serves every change that came while the last one was being synced. Work of one
+kind that stands together is done in one go, where it is :class:`Joint`. Results go
+back to the loop in the same order, after the commit.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
@@ -18,7 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from agora.errors import AgoraError
 
-__all__ = ["Done", "GroupCommit", "Store", "commit_together", "nobody"]
+__all__ = ["Done", "GroupCommit", "Joint", "Store", "commit_together", "nobody"]
 
 _log = logging.getLogger("agora.store")
 
@@ -42,6 +44,19 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of what it holds."""
+        ...
+
+
+class Joint(Protocol):
+    """Work that costs less together with work of its kind which stands beside it."""
+
+    def __call__(self, store: Any, /) -> Any:
+        """Do it alone."""
+        ...
+
+    @staticmethod
+    def do_all(store: Any, works: Sequence[Any], /) -> Sequence[object]:
+        """Do each of *works* in turn; return what each came to, a refusal as its error."""
         ...
 
 
@@ -105,7 +120,10 @@ class GroupCommit(Generic[_Store]):
             if len(batch) == MAX_BATCH:
                 return batch, True
             try:
-                job = self._jobs.get(timeout=max(0.0, until - monotonic()))
+                if until:
+                    job = self._jobs.get(timeout=max(0.0, until - monotonic()))
+                else:
+                    job = self._jobs.get_nowait()
             except Empty:
                 return batch, True
         return batch, False
@@ -124,7 +142,7 @@ def commit_together(
 ) -> list[tuple[Done, object]]:
     """Do the jobs of *batch* in order with one commit; return who is to be told what."""
     try:
-        results = [(done, _do(store, work)) for work, done in batch]
+        results = _do_all(store, [work for work, _ in batch])
         store.commit()
     except Exception as error:
         # A full disk may have undone what earlier jobs of the batch did: none of it counts.
@@ -133,6 +151,16 @@ def commit_together(
         _log.error("%s commit failed", name, extra={"fields": fields})
         _roll_back(store, name)
         return [(done, _do_alone(store, work, name)) for work, done in batch]
+    return list(zip((done for _, done in batch), results, strict=True))
+
+
+def _do_all(store: _Store, works: list[Callable[[_Store], Any]]) -> list[object]:
+    results: list[object] = []
+    for kind, group in groupby(works, type):
+        if do_all := getattr(kind, "do_all", None):  # as a Joint has it
+            results += do_all(store, list(group))
+        else:
+            results += [_do(store, work) for work in group]
     return results
 
 

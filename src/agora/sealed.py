@@ -14,7 +14,7 @@ leaves to the long way.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from typing import Final, TypeGuard
 
@@ -171,6 +171,10 @@ class PlainSealed(Sealed):
     def claimed_timestamp(self) -> int:
         """When it says it was made, in milliseconds since the Unix epoch."""
         return self._members.timestamp
+
+    def names(self, recipients: Collection[str]) -> bool:
+        """Tell whether it is for all of these."""
+        return set(recipients).issubset(self._members.to)
 
     @property
     def is_legacy(self) -> bool:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from agora.mailbox import SqliteMailbox
 from agora.mailbox.damage import find_damage
 from agora.mailbox.opening import MAILBOX_FILE, OpenedMailbox, open_mailbox
+from agora.mailbox.rows import hash_of_recipient
 
 from .storing import ALICE, BOB, BOUNDS, CAROL, letter, waiting
 from .test_sqlite import SCHEMA_1
@@ -191,7 +192,8 @@ def test_damaged_mail_is_set_aside_at_the_start_and_the_file_stays(
         ("DELETE FROM held", "it does not hold what it says"),
         ("INSERT INTO held VALUES ('nobody', '', 1, 1)", "it does not hold what it says"),
         ("UPDATE mail SET size = size + 1", "it does not hold what it says"),
-        ("PRAGMA user_version = 3", "its version is damaged"),
+        ("PRAGMA user_version = 7", "its version is damaged"),
+        ("PRAGMA user_version = 2", "its version is damaged"),
         ("PRAGMA user_version = 0", "its version is damaged"),
         ("UPDATE sqlite_sequence SET seq = 2", "it does not know its last position"),
         ("DELETE FROM sqlite_sequence", "it does not know its last position"),
@@ -228,7 +230,8 @@ def test_mail_that_an_index_does_not_lead_to_any_more_is_found_again(path: Path)
             "SELECT rootpage FROM sqlite_master WHERE name = 'mail_by_recipient'"
         ).fetchone()
     page_of_index = content[(root - 1) * 4096 : root * 4096]
-    flipped = page_of_index.replace(CAROL.peer_id.encode(), b"31" + CAROL.peer_id[2:].encode(), 1)
+    entry = hash_of_recipient(CAROL.peer_id)
+    flipped = page_of_index.replace(entry.to_bytes(6), (entry ^ 1).to_bytes(6), 1)
     path.write_bytes(content.replace(page_of_index, flipped))
 
     result, again = opened(path)
@@ -245,8 +248,8 @@ def test_mail_that_an_index_does_not_lead_to_any_more_is_found_again(path: Path)
         (b"mail_by_age ON mail", b"mail_by_age ON m\xa5il"),  # which SQLite cannot even say
         (b"table" + b"mail" * 2, b"table" + b"maim" + b"mail"),
         (b"CREATE TABLE mail (", b"CREATE TABLE maim ("),
-        (b"new.recipient, new.sender", b"new.recipient, new.render"),
-        (b"messages = messages + excluded", b"messages = messages - excluded"),
+        (b"mail (recipient_hash)", b"mail (recipient_hasi)"),
+        (b"mail (id_hash)", b"mail (confirm)"),
         (b"died_ms     INTEGER", b"died_m\xf3     INTEGER"),
         (b"SQLite format 3\0\x10\0\2\2", b"SQLite format 3\0\x10\0\6\2"),  # not to be written
     ],

@@ -93,6 +93,28 @@ def test_a_sound_file_is_opened_as_it_is(folders: dict[str, Path], name: str, pa
     assert kept[0] == [replace(mail, stored_ms=mail.position) for mail in LETTERS]
 
 
+@pytest.mark.parametrize(("removed", "is_small"), [(2_000, True), (1_000, False)])
+def test_a_file_that_was_drained_is_small_again_at_the_next_start(
+    path: Path, removed: int, is_small: bool
+) -> None:
+    _, mailbox = opened(path)
+    for position in range(1, 2_001):
+        mailbox.put(Mail(BOB.peer_id, ALICE.peer_id, "", "x" * 12_000, position=position), now_ms=0)
+    mailbox.remove(BOB.peer_id, range(1, removed + 1))
+    mailbox.put(letter(3_000), now_ms=1)
+    mailbox.commit()
+    mailbox.close()
+    full = path.stat().st_size
+
+    _, mailbox = opened(path)
+    kept = (mailbox.count(BOB.peer_id)[0], waiting(mailbox), mailbox.last_position())
+    mailbox.close()
+
+    assert kept == (2_000 - removed, [replace(letter(3_000), stored_ms=1)], 3_000)
+    assert (path.stat().st_size < full / 100) == is_small
+    assert find_damage(path) is None
+
+
 def test_a_file_that_was_cut_to_nothing_is_damaged(path: Path) -> None:
     path.parent.mkdir()
     path.touch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from agora.canonical import Json, canonical_json
 from agora.errors import ConfigurationError
 from agora.keys import KeyPair
 from agora.protocol.proof import audience_of, proven_audience, public_audiences, sign_proof
@@ -62,3 +63,15 @@ def test_a_proof_is_good_for_exactly_what_it_names(said: Proof, wanted: Proof) -
         owner.peer_id, signature, audiences=[audience], nonce=nonce, relay=relay.peer_id
     )
     assert proven == (audience if wanted == said else None)
+
+
+@given(st.text() | places, st.text() | nonces)
+@example('"', "")
+@example("", "\ud800")
+def test_what_is_signed_is_canonical_whatever_it_names(audience: str, nonce: str) -> None:
+    owner, relay = KEYS[0], KEYS[1].peer_id
+    members: dict[str, Json] = {"audience": audience, "nonce": nonce, "relay": relay}
+    members |= {"publicKey": owner.peer_id, "purpose": "agora/1 authenticate"}
+
+    signature = sign_proof(owner, audience=audience, nonce=nonce, relay=relay)
+    assert signature == owner.sign(canonical_json(members))

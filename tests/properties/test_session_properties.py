@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from agora.canonical import Json, json_text, parse_json
 from agora.codes import CloseCode, ErrorCode
 from agora.envelope import ENVELOPE_REASONS
+from agora.limits import Limits
+from agora.protocol.relay.actions import Action, Close, SessionId
 from agora.protocol.relay.policies import EnvelopePolicy
+from agora.protocol.relay.router import Router, RouterConfig
+from agora.protocol.relay.session import Door, RelaySession
 from agora.testing.conversation import Conversation, keys_of
 
 ALICE, BOB = keys_of("alice").peer_id, keys_of("bob").peer_id
@@ -153,3 +157,42 @@ def test_no_pong_and_no_ping_can_do_harm(payloads: list[bytes]) -> None:
 
     alice.asks()
     assert alice.hears() == ["bob: hi", "pong"]
+
+
+def idle(heartbeat: float) -> RelaySession:
+    limits = Limits(heartbeat_interval=heartbeat, register_timeout=2.0)
+    router = Router(limits, RouterConfig(identity=keys_of("relay")))
+    return RelaySession(SessionId("s"), router, limits, Door("00" * 32), now=0.0)
+
+
+def live_on(session: RelaySession, event: str, now: float) -> list[Action]:
+    match event:
+        case "register":
+            return session.receive(json_text(VALID[0]), now=now)
+        case "ping":
+            return session.receive('{"type":"ping"}', now=now)
+        case "pong":
+            return session.receive_pong(b"", now=now)
+    return []
+
+
+@given(
+    st.lists(st.sampled_from(["", "", "", "register", "ping", "pong"]), max_size=40),
+    st.sampled_from([0.0, 0.3, 1.0, 3.0]),
+)
+def test_who_is_looked_at_when_due_alone_does_as_if_looked_at_always(
+    events: list[str], heartbeat: float
+) -> None:
+    always, when_due = idle(heartbeat), idle(heartbeat)
+    due = when_due.due
+    for number, event in enumerate(events):
+        now = number * 0.5
+        assert live_on(when_due, event, now) == live_on(always, event, now)
+        expected = always.tick(now=now)
+        found = []
+        if now >= due:
+            found, due = when_due.tick(now=now), when_due.due
+
+        assert found == expected
+        if any(isinstance(action, Close) for action in found):
+            return

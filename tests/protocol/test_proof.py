@@ -94,6 +94,24 @@ def test_a_challenge_counts_for_nothing_else(
     )
 
 
+@pytest.mark.parametrize("said", [None, HERE, ELSEWHERE, "", "nowhere:1"])
+def test_what_a_client_says_that_it_signed_changes_no_proof(said: str | None) -> None:
+    signature = sign_proof(ALICE, audience=HERE, nonce=NONCE, relay=RELAY.peer_id)
+
+    def proven(*audiences: str) -> str | None:
+        return proven_audience(
+            ALICE.peer_id,
+            signature,
+            audiences=audiences,
+            nonce=NONCE,
+            relay=RELAY.peer_id,
+            said=said,
+        )
+
+    assert proven(ELSEWHERE, HERE) == HERE
+    assert proven(ELSEWHERE) is None
+
+
 def test_a_proof_tells_which_of_the_relays_names_was_dialled() -> None:
     signature = sign_proof(ALICE, audience=HERE, nonce=NONCE, relay=RELAY.peer_id)
 

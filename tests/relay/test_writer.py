@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Event, Thread, get_ident
 
 import pytest
 
-from agora.mailbox import Mailbox, MailboxBounds, MailboxFullError, MemoryMailbox
+from agora.group_commit import nobody
+from agora.mailbox import (
+    AlreadyStoredError,
+    Mailbox,
+    MailboxBounds,
+    MailboxFullError,
+    MemoryMailbox,
+    Put,
+    Refusal,
+)
 from agora.protocol.relay.actions import Mail
-from agora.relay.writer import Job, MailboxWriter, commit_together
+from agora.relay.writer import Job, MailboxWriter, PutMail, RemoveMail, commit_together
 from agora.testing.conversation import keys_of
 
 DEADLINE = 30.0
@@ -27,6 +36,11 @@ class WatchedMailbox(MemoryMailbox):
         self.commits = 0
         self.commits_to_fail = 0
         self.is_closed = False
+        self.put_together: list[int] = []
+
+    def put_many(self, puts: Sequence[Put]) -> list[Refusal | None]:
+        self.put_together.append(len(puts))
+        return super().put_many(puts)
 
     def commit(self) -> None:
         if self.commits_to_fail:
@@ -222,6 +236,60 @@ def test_what_cannot_be_committed_is_undone_and_said(
     assert isinstance(result, OSError)
     assert room.stored() == ["b"]
     assert_said(caplog, "mailbox commit failed")
+
+
+def test_what_is_put_side_by_side_is_put_in_one_go_and_the_order_of_all_is_kept() -> None:
+    mailbox = WatchedMailbox()
+    batch: list[Job] = [
+        *side_by_side("a", "b", "a"),
+        (lambda mailbox: stored_in(mailbox), nobody),
+        (RemoveMail("carol", ids=("a",)), nobody),
+        (RemoveMail("carol", ids=("c", "b")), nobody),
+        *side_by_side("a"),
+    ]
+
+    results = [result for _, result in commit_together(mailbox, batch)]
+
+    assert kinds(results[:3]) == [type(None), type(None), AlreadyStoredError]
+    assert results[3:] == [["a", "b"], None, None, None]
+    assert stored_in(mailbox) == ["a"]
+    assert (mailbox.put_together, mailbox.commits) == ([3, 1], 1)
+
+
+def test_mail_is_removed_by_id_and_by_position_of_whoever_it_is() -> None:
+    mailbox = WatchedMailbox()
+    commit_together(mailbox, side_by_side("a", "b", "c"))
+    last = mailbox.last_position()
+    jobs: list[Job] = [
+        (RemoveMail("dave", ids=("b",), positions=(last,)), nobody),
+        (RemoveMail("carol", ids=("a",), positions=(last,)), nobody),
+    ]
+
+    results = commit_together(mailbox, jobs)
+
+    assert [result for _, result in results] == [None, None]
+    assert stored_in(mailbox) == ["b"]
+
+
+def test_what_was_put_in_one_go_is_put_one_by_one_where_that_has_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mailbox = WatchedMailbox()
+    mailbox.commits_to_fail = 2  # that of all, and that of the first alone
+
+    results = commit_together(mailbox, side_by_side("a", "b", "b"))
+
+    outcomes = [result for _, result in results]
+    assert kinds(outcomes) == [OSError, type(None), AlreadyStoredError]
+    assert stored_in(mailbox) == ["b"]
+    assert_said(caplog, "mailbox commit failed")
+
+
+def side_by_side(*ids: str) -> list[Job]:
+    """Return jobs that store messages, as a node has them."""
+    sender = keys_of("alice").peer_id
+    mail = [Mail("carol", sender, one, "{}", position=next(_positions)) for one in ids]
+    return [(PutMail(one, 0), nobody) for one in mail]
 
 
 def test_closing_finishes_what_was_queued() -> None:

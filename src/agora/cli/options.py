@@ -34,6 +34,7 @@ __all__ = [
     "Asked",
     "check_url",
     "common_options",
+    "json_option",
     "outbox_options",
     "payload_option",
     "relay_options",
@@ -165,9 +166,15 @@ def common_options(command: _Command) -> _Command:
             metavar="NAME",
             help="use the config file of this profile",
         ),
-        _option(
-            *("--json", "as_json"), is_flag=True, help="one JSON object per line on standard output"
-        ),
+        json_option,
+    )
+
+
+def json_option(command: _Command) -> _Command:
+    """Decorate a command with the option for programs that read what it writes."""
+    names = ("--json", "as_json")
+    return _option(*names, is_flag=True, help="one JSON object per line on standard output")(
+        command
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
-__all__ = ["stop_signals", "unless_stopped", "until_first"]
+__all__ = ["ended_by_sigterm", "stop_signals", "unless_stopped", "until_first"]
 
 _Result = TypeVar("_Result")
 
@@ -39,6 +39,20 @@ def stop_signals() -> Iterator[asyncio.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """
+    Have SIGTERM end a ``with`` block as Ctrl-C does, so that it can clear up behind itself.
+
+    For what is not one loop that waits, but starts and ends several of them.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 async def until_first(*works: Coroutine[Any, Any, object]) -> None:

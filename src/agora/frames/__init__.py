@@ -41,6 +41,8 @@ from agora.frames.answers import (
     encode_presence_changes,
     encode_receipt,
     encode_registered,
+    peer_entries,
+    peer_members,
 )
 from agora.frames.decoding import decode_request
 from agora.frames.members import PROTOCOL, is_nonce
@@ -122,4 +124,6 @@ __all__ = [
     "encode_submit",
     "encode_watch",
     "is_nonce",
+    "peer_entries",
+    "peer_members",
 ]

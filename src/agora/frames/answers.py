@@ -7,8 +7,9 @@ type than documented counts as absent where the frame makes sense without it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from agora.canonical import Json, json_text
 from agora.codes import ErrorCode, ReceiptStatus
@@ -53,6 +54,8 @@ __all__ = [
     "encode_presence_changes",
     "encode_receipt",
     "encode_registered",
+    "peer_entries",
+    "peer_members",
 ]
 
 PONG = '{"type":"pong"}'
@@ -388,56 +391,81 @@ _DECODERS: Decoders[Answer] = {
 
 
 def encode_challenge(nonce: str, relay: PeerId, signature: str) -> str:
-    """Return the ``challenge`` frame."""
-    return encode({"type": "challenge", "nonce": nonce, "relay": relay, "signature": signature})
+    """Return the ``challenge`` frame; *nonce* is hex digits."""
+    signed = f'"relay":"{relay}","signature":{json_text(signature)}'
+    return f'{{"type":"challenge","nonce":"{nonce}",{signed}}}'
 
 
 def encode_registered(
     public_key: PeerId,
     session_id: str,
-    peers: list[ListedPeer],
+    peers: Iterable[ListedPeer] | str,
     relay: PeerId | None,
-    more: Mapping[str, Json] | None = None,
+    more: str | None = None,
 ) -> str:
     """
     Return the ``registered`` frame.
 
-    *more* are the members that Agora/1 adds; with them, peers say whether they are online.
+    *peers* may be the entries as `peer_entries` writes them. *more* is what
+    `agora_members` adds; with it, peers say whether they are online.
     """
     # By hand: with ten thousand peers this is a megabyte, and everyone who comes gets it.
-    if more is None:
-        listed, added = ",".join(map(_peer_text, peers)), ""
-    else:
-        listed, added = ",".join(map(_peer_state_text, peers)), "," + json_text(dict(more))[1:-1]
+    if not isinstance(peers, str):
+        write = _peer_text if more is None else _peer_state_text
+        peers = ",".join(map(write, peers))
     relay_member = "" if relay is None else f',"relay":"{relay}"'
+    added = "" if more is None else f",{more}"
     return (
         f'{{"type":"registered","publicKey":"{public_key}","sessionId":{json_text(session_id)},'
-        f'"peers":[{listed}]{relay_member}{added}}}'
+        f'"peers":[{peers}]{relay_member}{added}}}'
     )
 
 
-def agora_members(
-    *, now_ms: int, pending: int, peers_total: int, limits: AnnouncedLimits
-) -> dict[str, Json]:
-    """Return what Agora/1 adds to ``registered``."""
+def agora_members(*, now_ms: int, pending: int, peers_total: int, limits: AnnouncedLimits) -> str:
+    """Return what Agora/1 adds to ``registered``, as text."""
+    return (
+        f'"protocol":{PROTOCOL},"peersTotal":{peers_total},"now":{now_ms},"pending":{pending},'
+        f'"limits":{_limits_text(limits)}'
+    )
+
+
+@lru_cache(maxsize=16)
+def _limits_text(limits: AnnouncedLimits) -> str:
+    """Write what a relay admits: the same to everyone, so written once."""
     numbers = {key: getattr(limits, name) for name, key in _LIMIT_KEYS.items()}
-    told: dict[str, Json] = {key: value for key, value in numbers.items() if value is not None}
-    return {
-        "protocol": PROTOCOL,
-        "peersTotal": peers_total,
-        "now": now_ms,
-        "pending": pending,
-        "limits": told,
-    }
+    return encode(numbers)
+
+
+def peer_members(peer: ListedPeer) -> str:
+    """Return the members by which others know *peer*: the same in every frame that names it."""
+    return f'"publicKey":"{peer.public_key}"{name_member(peer.name)}'
+
+
+def peer_entries(
+    online: Sequence[str], away: Sequence[str] = (), *, have_state: bool = False
+) -> str:
+    """
+    Return the entries of a list of peers, each given by its `peer_members`.
+
+    A list of thousands is one join of texts that are there already. With
+    *have_state*, as Agora/1 lists them, each says whether it is online.
+    """
+    come, gone = (',"online":true}', ',"online":false}') if have_state else ("}", "}")
+    return ",".join(_entries(online, come) + _entries(away, gone))
+
+
+def _entries(peers: Sequence[str], end: str) -> list[str]:
+    """Return the text of all entries, each of which ends the same; none where there are none."""
+    return ["{" + f"{end},{{".join(peers) + end] if peers else []
 
 
 def _peer_text(peer: ListedPeer) -> str:
-    return f'{{"publicKey":"{peer.public_key}"{name_member(peer.name)}}}'
+    return f"{{{peer_members(peer)}}}"
 
 
 def _peer_state_text(peer: ListedPeer) -> str:
     online = "true" if peer.is_online else "false"
-    return f'{{"publicKey":"{peer.public_key}"{name_member(peer.name)},"online":{online}}}'
+    return f'{{{peer_members(peer)},"online":{online}}}'
 
 
 def encode_delivery(
@@ -463,16 +491,21 @@ def encode_receipt(
     return f'{{"type":"receipt",{answered},"status":"{status}"{counted}}}'
 
 
-def encode_presence_changes(online: Iterable[ListedPeer], offline: Iterable[PeerId]) -> str:
-    """Return the ``presence`` frame: of each peer the state it is in now."""
-    come, gone = ",".join(map(_peer_text, online)), json_text(list(offline))
-    return f'{{"type":"presence","online":[{come}],"offline":{gone}}}'
+def encode_presence_changes(online: Iterable[ListedPeer] | str, offline: Iterable[PeerId]) -> str:
+    """
+    Return the ``presence`` frame: of each peer the state it is in now.
+
+    *online* may be the entries as `peer_entries` writes them.
+    """
+    come = online if isinstance(online, str) else ",".join(map(_peer_text, online))
+    gone = ",".join([f'"{peer}"' for peer in offline])
+    return f'{{"type":"presence","online":[{come}],"offline":[{gone}]}}'
 
 
 def encode_presence(peer: ListedPeer, *, is_online: bool) -> str:
     """Return the ``peer_online`` or ``peer_offline`` frame."""
     frame_type = "peer_online" if is_online else "peer_offline"
-    return encode({"type": frame_type, **_peer_members(peer)})
+    return f'{{"type":"{frame_type}",{peer_members(peer)}}}'
 
 
 def encode_error(
@@ -505,7 +538,3 @@ def encode_error(
 def _to_milliseconds(seconds: float) -> int:
     # Rounded up: a client that waits as told must find the rate refilled.
     return max(1, -int(-seconds * 1000 // 1))
-
-
-def _peer_members(peer: ListedPeer) -> dict[str, Json]:
-    return {"publicKey": peer.public_key} | ({} if peer.name is None else {"name": peer.name})

@@ -9,6 +9,8 @@ from agora.mailbox.base import (
     MailboxSummary,
     OutOfOrderError,
     Page,
+    Put,
+    Refusal,
 )
 from agora.mailbox.memory import MemoryMailbox
 from agora.mailbox.sqlite import SqliteMailbox
@@ -23,5 +25,7 @@ __all__ = [
     "MemoryMailbox",
     "OutOfOrderError",
     "Page",
+    "Put",
+    "Refusal",
     "SqliteMailbox",
 ]

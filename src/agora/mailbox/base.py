@@ -6,7 +6,7 @@ The contract of what a relay keeps: mail, dead letters, pins. Anything that fulf
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
@@ -25,6 +25,8 @@ __all__ = [
     "MailboxSummary",
     "OutOfOrderError",
     "Page",
+    "Put",
+    "Refusal",
     "Scope",
 ]
 
@@ -57,6 +59,29 @@ class OutOfOrderError(AgoraError):
     """What this message follows does not wait, so it would overtake it; nothing was stored."""
 
     code = "out_of_order"
+
+
+Refusal = MailboxFullError | AlreadyStoredError | OutOfOrderError
+"""Why mail was not put; nothing was changed by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """
+    Mail that is to be kept.
+
+    Attributes:
+        mail: What to keep.
+        now_ms: When that is.
+        is_owed: Whether room was promised to it: then no bound refuses it.
+        follows: The position of a message that must wait for the same recipient
+            already, or this one would overtake it; 0 for none.
+    """
+
+    mail: Mail
+    now_ms: int
+    is_owed: bool = False
+    follows: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,18 +191,23 @@ class Mailbox(Protocol):
         """
         Keep *mail* at its position, which no mail had before; it need not be the highest.
 
-        Args:
-            mail: What to keep.
-            now_ms: When that is.
-            is_owed: Whether room was promised to it: then no bound refuses it.
-            follows: The position of a message that must wait for the same recipient
-                already, or this one would overtake it; 0 for none.
+        The arguments are those of a :class:`Put`.
 
         Raises:
             AlreadyStoredError: When the same (sender, recipient, id) waits already,
                 also in a full mailbox: a repeat needs no room, and overtakes nothing.
             OutOfOrderError: When what it follows does not wait, also if it is owed.
             MailboxFullError: When a bound would be passed.
+        """
+        ...
+
+    def put_many(self, puts: Sequence[Put]) -> list[Refusal | None]:
+        """
+        Do what :meth:`put` does for each in turn, at less cost.
+
+        Returns:
+            For each why it was refused, or None where it is kept. After any exception
+            only :meth:`rollback` helps, or :meth:`close`.
         """
         ...
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from agora.mailbox.base import MailboxBounds, MailboxFullError, Page
 from agora.protocol.relay.actions import Mail
 
-__all__ = ["NOTHING", "Held", "Holdings", "check_room", "cut_page"]
+__all__ = ["Held", "Holdings", "check_room", "cut_page"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Held:
     """So many messages, and bytes of text."""
 
@@ -19,25 +20,21 @@ class Held:
     bytes: int
 
 
-NOTHING = Held(0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Holdings:
+class Holdings(NamedTuple):
     """
     What a new message has to fit beside.
 
     Attributes:
         mailbox: What waits for its recipient.
         of_sender: What of that is its sender's.
-        sender_bytes: What waits of its sender, for anyone.
-        store_bytes: What waits of anyone, for anyone.
+        sender: What waits of its sender, for anyone.
+        store: What waits of anyone, for anyone.
     """
 
     mailbox: Held
     of_sender: Held
-    sender_bytes: int
-    store_bytes: int
+    sender: Held
+    store: Held
 
 
 def check_room(size: int, held: Holdings, bounds: MailboxBounds) -> None:
@@ -77,16 +74,16 @@ def _check_share(size: int, held: Held, bounds: MailboxBounds) -> None:
 
 
 def _check_store(size: int, held: Holdings, bounds: MailboxBounds) -> None:
-    free = bounds.store_bytes - held.store_bytes - size
+    free = bounds.store_bytes - held.store.bytes - size
     if free < 0:
         raise MailboxFullError(
-            f"store holds {held.store_bytes} bytes of at most {bounds.store_bytes}: "
+            f"store holds {held.store.bytes} bytes of at most {bounds.store_bytes}: "
             f"no room for {size} more",
             scope="store",
         )
-    if held.sender_bytes + size > free:
+    if held.sender.bytes + size > free:
         raise MailboxFullError(
-            f"store holds {held.sender_bytes} bytes of this sender: with {size} more that would "
+            f"store holds {held.sender.bytes} bytes of this sender: with {size} more that would "
             f"be more than the {free} that were still free",
             scope="sender",
         )

@@ -7,7 +7,7 @@ Every change is made with the way back beside it; :meth:`MemoryMailbox.rollback`
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,11 +19,14 @@ from agora.mailbox.base import (
     AlreadyStoredError,
     DeadLetter,
     MailboxBounds,
+    MailboxFullError,
     MailboxSummary,
     OutOfOrderError,
     Page,
+    Put,
+    Refusal,
 )
-from agora.mailbox.fitting import NOTHING, Held, Holdings, check_room, cut_page
+from agora.mailbox.fitting import Held, Holdings, check_room, cut_page
 from agora.protocol.relay.actions import Mail
 
 __all__ = ["MemoryMailbox"]
@@ -82,6 +85,10 @@ class MemoryMailbox:
             partial(self._set_last_position, self._last_position),
         )
 
+    def put_many(self, puts: Sequence[Put]) -> list[Refusal | None]:
+        """Keep what can be kept of *puts*."""
+        return [self._outcome(put) for put in puts]
+
     def page(self, recipient: str, *, after: int, max_messages: int, max_bytes: int) -> Page:
         """Return the mail behind *after*."""
         order = self._order.get(recipient, [])
@@ -104,7 +111,7 @@ class MemoryMailbox:
 
     def count(self, recipient: str) -> tuple[int, int]:
         """Return how many messages and bytes wait."""
-        held = self._held.get((recipient, _ALL), NOTHING)
+        held = self._holding(recipient, _ALL)
         return held.messages, held.bytes
 
     # What is given up
@@ -214,17 +221,27 @@ class MemoryMailbox:
 
     # Within
 
+    def _outcome(self, put: Put) -> Refusal | None:
+        try:
+            self.put(put.mail, now_ms=put.now_ms, is_owed=put.is_owed, follows=put.follows)
+        except (AlreadyStoredError, MailboxFullError, OutOfOrderError) as refusal:
+            return refusal
+        return None
+
     def _do(self, change: Callable[[], object], undo: Callable[[], object]) -> None:
         change()
         self._undo.append(undo)
 
     def _holdings(self, mail: Mail) -> Holdings:
         return Holdings(
-            mailbox=self._held.get((mail.recipient, _ALL), NOTHING),
-            of_sender=self._held.get((mail.recipient, mail.sender), NOTHING),
-            sender_bytes=self._held.get((_ALL, mail.sender), NOTHING).bytes,
-            store_bytes=self._held.get((_ALL, _ALL), NOTHING).bytes,
+            mailbox=self._holding(mail.recipient, _ALL),
+            of_sender=self._holding(mail.recipient, mail.sender),
+            sender=self._holding(_ALL, mail.sender),
+            store=self._holding(_ALL, _ALL),
         )
+
+    def _holding(self, recipient: str, sender: str) -> Held:
+        return self._held.get((recipient, sender), Held(0, 0))
 
     def _positions(self, recipient: str) -> list[int]:
         return list(self._order.get(recipient, []))
@@ -291,7 +308,7 @@ class MemoryMailbox:
     def _count(self, mail: Mail, sign: int) -> None:
         for recipient in (mail.recipient, _ALL):
             for sender in (mail.sender, _ALL):
-                held = self._held.pop((recipient, sender), NOTHING)
+                held = self._held.pop((recipient, sender), Held(0, 0))
                 now = Held(held.messages + sign, held.bytes + sign * mail.size)
                 if now.messages:
                     self._held[recipient, sender] = now

@@ -84,6 +84,7 @@ def _open_sound(path: Path, bounds: MailboxBounds, lock: DirectoryLock) -> Mailb
     try:
         if path.stat().st_size <= CHECKED_BYTES:
             mailbox.set_damaged_aside()
+        mailbox.give_back_space()
     except BaseException:
         mailbox.close()
         raise

@@ -8,7 +8,6 @@ only the row's checksum can tell.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ class Rescued:
 
 def rescue(database: Path, into: Mailbox, *, now_ms: int) -> Rescued:
     """
-    Copy what can be read of the file at *database*, of schema 1 or 2, and commit it.
+    Copy what can be read of the file at *database*, of any schema there was, and commit it.
 
     Args:
         database: The damaged file, with its log beside it; it is left as it is.
@@ -57,15 +56,20 @@ def rescue(database: Path, into: Mailbox, *, now_ms: int) -> Rescued:
         now_ms: What to take for a moment that is damaged.
     """
     counts = Counter[str]()
+    taken: set[int] = set()
     for row in carve(database, read_log(database)):
-        if kept := _keep(row, into, now_ms):
+        if kept := _keep(row, into, now_ms, taken):
             counts[kept] += 1
     into.commit()
     return Rescued(**counts)
 
 
-def _keep(row: Row, into: Mailbox, now_ms: int) -> str | None:
-    """Put a row where it belongs; return what it counts as, if it is one of ours."""
+def _keep(row: Row, into: Mailbox, now_ms: int, taken: set[int]) -> str | None:
+    """
+    Put a row where it belongs; return what it counts as, if it is one of ours.
+
+    A position in *taken* was found before: this is of an older page.
+    """
     match row.values:
         case (str(peer), int(moment)) if is_peer_id(peer):
             into.pin(peer, now_ms=_moment(moment, now_ms))
@@ -73,24 +77,31 @@ def _keep(row: Row, into: Mailbox, now_ms: int) -> str | None:
         case ("mail", int(position)) if 0 < position < _HIGHEST:
             _remember_position(position, into)
         case (None, *_) if len(row.values) in _COLUMNS_OF_MAIL:
-            return _keep_mail(row, into, now_ms)
+            return _keep_mail(row, into, now_ms, taken)
     return None
 
 
-_COLUMNS_OF_MAIL = (8, 11, 12)
-"""How many mail has in schema 1 and in schema 2, and a dead letter."""
+_COLUMNS_OF_MAIL = (8, 11, 12, 13)
+"""How many mail has in schema 1 and 2, a dead letter, and mail in schema 3."""
+
+_HASHES = 2
+"""How many columns at the end of mail in schema 3 tell nothing."""
 
 
-def _keep_mail(row: Row, into: Mailbox, now_ms: int) -> str | None:
-    columns = (row.rowid, *row.values[1:], *(0, 0, None, None)[len(row.values) - 8 :])
+def _keep_mail(row: Row, into: Mailbox, now_ms: int, taken: set[int]) -> str | None:
+    values = row.values[:-_HASHES] if len(row.values) == _COLUMNS_OF_MAIL[-1] else row.values
+    columns = (row.rowid, *values[1:], *(0, 0, None, None)[len(values) - 8 :])
     stored_ms, _, nacks, its_checksum, died_ms = columns[7:]
     mail = mail_of(columns)
     if not _is_genuine(mail, (*columns[:9], its_checksum)):
         return "damaged"
+    if mail.position in taken:
+        return None
     try:
         into.put(mail, now_ms=_moment(stored_ms, now_ms), is_owed=True)
-    except (AlreadyStoredError, sqlite3.IntegrityError):  # found before, in an older page
+    except AlreadyStoredError:
         return None
+    taken.add(mail.position)
     if isinstance(nacks, int):
         _nack_again(mail, min(nacks, _MOST_NACKS), into)
     if died_ms is None:

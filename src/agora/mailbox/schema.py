@@ -11,11 +11,11 @@ import sqlite3
 from contextlib import closing
 
 from agora.errors import ConfigurationError
-from agora.mailbox.rows import checksum_of_stored
+from agora.mailbox.rows import checksum_of_stored, hash_of_id, hash_of_recipient
 
 __all__ = ["SCHEMA_VERSION", "TABLES", "has_our_words", "prepare_schema"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 TABLES = ("mail", "held", "dead_letter", "pin")
 
@@ -96,6 +96,20 @@ CREATE TRIGGER held_nothing AFTER UPDATE ON held WHEN new.messages = 0 BEGIN
 END;
 """
 
+_FROM_2_TO_3 = """
+DROP TRIGGER mail_put;           -- what is held is counted once a commit (counts.py), and mail is
+DROP TRIGGER mail_taken;         -- found by hashes (rows.py): entries of 12 bytes instead of 250
+DROP TRIGGER held_nothing;
+DROP INDEX mail_by_recipient;
+DROP INDEX mail_once;            -- whether mail waits already is looked up before it is put
+ALTER TABLE mail ADD COLUMN recipient_hash INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE mail ADD COLUMN id_hash INTEGER NOT NULL DEFAULT 0;
+UPDATE mail SET recipient_hash = hash_of_recipient(CAST(recipient AS BLOB)),
+                id_hash = hash_of_id(CAST(recipient AS BLOB), CAST(envelope_id AS BLOB));
+CREATE INDEX mail_by_recipient ON mail (recipient_hash);
+CREATE INDEX mail_by_id ON mail (id_hash) WHERE envelope_id != '';
+"""
+
 _OF_SCHEMA_1 = """
 DROP INDEX mail_by_recipient;
 DROP INDEX mail_by_age;
@@ -152,12 +166,17 @@ def _bring_up(database: sqlite3.Connection, name: str) -> None:
         if database.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise ConfigurationError(f"{name} is a database of something else")
         _run(database, _MAIL)
-    if version == 1:
+    if 0 < version < SCHEMA_VERSION:
         database.execute("SELECT position FROM mail LIMIT 0")  # something else has none
+    if version == 1:
         _run(database, _OF_SCHEMA_1)
-    if version < SCHEMA_VERSION:
+    if version < 2:
         database.create_function("checksum_of_stored", -1, checksum_of_stored)
         _run(database, _FROM_1_TO_2)
+    if version < SCHEMA_VERSION:
+        database.create_function("hash_of_recipient", 1, hash_of_recipient)
+        database.create_function("hash_of_id", 2, hash_of_id)
+        _run(database, _FROM_2_TO_3)
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     _check_tables(database)
 

@@ -6,20 +6,23 @@ committed survives a loss of power (SQLite, "PRAGMA synchronous"). Other
 processes may read and change the file at the same time: an operator's, never
 a second relay's, for which :mod:`agora.mailbox.lock` cares.
 
-The one rule: what is held is counted by triggers in the file itself, so that
-nobody who changes it can forget to.
+The one rule: one statement for all that a call is about, wherever there can be
+many. Each step of a statement lets go of the interpreter and takes it back, and
+the event loop, which runs beside this, makes us wait for it.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 import time
-from collections.abc import Generator, Iterable
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agora.errors import ConfigurationError
 from agora.keys import PeerId
@@ -31,10 +34,22 @@ from agora.mailbox.base import (
     MailboxSummary,
     OutOfOrderError,
     Page,
+    Put,
+    Refusal,
 )
-from agora.mailbox.fitting import NOTHING, Held, Holdings, check_room, cut_page
+from agora.mailbox.counts import Counts
+from agora.mailbox.fitting import check_room, cut_page
 from agora.mailbox.lock import DirectoryLock
-from agora.mailbox.rows import COLUMNS, decode, is_sound, mail_of, row_of
+from agora.mailbox.rows import (
+    COLUMNS,
+    decode,
+    hash_of_id,
+    hash_of_recipient,
+    is_sound,
+    mail_of,
+    row_of,
+    sound_mail_of,
+)
 from agora.mailbox.schema import SCHEMA_VERSION, prepare_schema
 from agora.protocol.relay.actions import Mail
 
@@ -45,22 +60,46 @@ _log = logging.getLogger("agora.store")
 _BUSY_TIMEOUT = 5.0
 """Seconds to wait for a commit of another process; an operator's takes milliseconds."""
 
-_HOLDINGS = """
-SELECT mailbox.messages, mailbox.bytes, share.messages, share.bytes, sender.bytes, store.bytes
-FROM held AS store
-LEFT JOIN held AS mailbox ON mailbox.recipient = ?1 AND mailbox.sender = ''
-LEFT JOIN held AS share ON share.recipient = ?1 AND share.sender = ?2
-LEFT JOIN held AS sender ON sender.recipient = '' AND sender.sender = ?2
-WHERE store.recipient = '' AND store.sender = ''
-"""
-
-_PUT = f"INSERT INTO mail ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # ours
-
-_NACK = (
-    "UPDATE mail SET nacks = nacks + 1 "  # noqa: S608  # the columns are ours
-    "WHERE recipient = ? AND envelope_id = ? AND envelope_id != '' "
-    f"RETURNING {COLUMNS}, nacks"
+_SETTINGS = (
+    "synchronous = FULL",  # a commit is synced before it returns
+    "wal_autocheckpoint = 4000",  # pages, 16 MB: about one stall of 40 ms in 8,000 messages
+    "journal_size_limit = 33554432",  # bytes of the log that outlive a long transaction
+    "cache_size = -4000",  # KiB, and in them what a commit has changed: more saves no reads
+    "secure_delete = FAST",  # pages that become free are not written for it
 )
+
+_Value = TypeVar("_Value", int, str)
+
+_LONGEST_PART = 256
+"""Values in one statement."""
+
+_MOST_FREE_PAGES = 4_096
+"""Pages of 4 KiB that may stay free: mail that comes fills them again."""
+
+_PUT = (
+    f"INSERT INTO mail ({COLUMNS}, recipient_hash, id_hash) "  # noqa: S608  # the columns are ours
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+_THERE = "SELECT recipient, envelope_id, sender FROM mail WHERE {id_hash} AND envelope_id != ''"
+"""Which mail of these hashes waits: what was put before, if anything."""
+
+_WAITING = "SELECT position, recipient FROM mail WHERE {position}"
+
+_AT = "{position} AND recipient = ?"
+
+_NAMED = "{id_hash} AND envelope_id != '' AND recipient = ? AND {envelope_id}"
+
+_NACK = f"UPDATE mail SET nacks = nacks + 1 WHERE {_NAMED} RETURNING {COLUMNS}, nacks"  # noqa: S608  # ours
+
+_OF = "recipient_hash = ? AND recipient = ?"
+
+_BURY = f"""
+INSERT INTO dead_letter
+SELECT position, recipient, sender, envelope_id, name, text, size, stored_ms, confirm,
+       nacks, checksum, ?
+FROM mail WHERE {_AT}
+"""  # noqa: S608  # ours
 
 
 class SqliteMailbox:
@@ -82,6 +121,7 @@ class SqliteMailbox:
     ) -> None:
         self._bounds = bounds
         self._lock = lock
+        self._is_torn = False
         self._seen = 0
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -109,49 +149,56 @@ class SqliteMailbox:
 
     def put(self, mail: Mail, *, now_ms: int, is_owed: bool = False, follows: int = 0) -> None:
         """Keep *mail*; see :meth:`Mailbox.put <agora.mailbox.base.Mailbox.put>`."""
+        [refusal] = self.put_many([Put(mail, now_ms, is_owed, follows)])
+        if refusal:
+            raise refusal
+
+    def put_many(self, puts: Sequence[Put]) -> list[Refusal | None]:
+        """Keep what can be kept of *puts*."""
         self._begin()
-        size = mail.size
-        try:
-            self._check_order(mail, follows)
-            if not is_owed:
-                check_room(size, self._holdings(mail), self._bounds)
-        except (OutOfOrderError, MailboxFullError):
-            if self._has(mail):  # a repeat needs no room, and overtakes nothing
-                raise _already_stored(mail) from None
-            raise
-        try:
-            self._database.execute(_PUT, row_of(mail, size, now_ms))
-        except sqlite3.IntegrityError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
-                raise _already_stored(mail) from None
-            raise  # another mail has its position, which is the caller's fault
+        self._counts.read((put.mail.recipient, put.mail.sender) for put in puts)
+        hashes = [hash_of_id(put.mail.recipient, put.mail.envelope_id) for put in puts]
+        beside = self._beside(puts, hashes)
+        refusals: list[Refusal | None] = []
+        rows: list[tuple[object, ...]] = []
+        for put, id_hash in zip(puts, hashes, strict=True):
+            mail, size = put.mail, put.mail.size
+            refusals.append(self._refusal(put, size, beside))
+            if refusals[-1] is None:
+                self._counts.add(mail.recipient, mail.sender, 1, size)
+                row = row_of(mail, size, put.now_ms)
+                rows.append((*row, hash_of_recipient(mail.recipient), id_hash))
+        self._is_torn = True
+        self._database.executemany(_PUT, rows)  # a statement for each: some may fail, all count
+        self._is_torn = False
+        return refusals
 
     def page(self, recipient: str, *, after: int, max_messages: int, max_bytes: int) -> Page:
         """Return the mail behind *after*."""
-        rows = self._database.execute(
-            f"SELECT {COLUMNS} FROM mail "  # noqa: S608  # the columns are ours
-            "WHERE recipient = ? AND position > ? ORDER BY position",
-            (recipient, after),
-        )
-        with closing(self._sound(rows)) as behind:
-            return cut_page(behind, max_messages=max_messages, max_bytes=max_bytes)
+        self._database.text_factory = str  # which is quick, and raises at what is not UTF-8
+        try:
+            return self._page(recipient, after, max_messages, max_bytes)
+        except sqlite3.OperationalError:
+            self._database.text_factory = decode
+            return self._page(recipient, after, max_messages, max_bytes)
+        finally:
+            self._database.text_factory = decode
 
     def remove(self, recipient: str, positions: Iterable[int]) -> None:
         """Take messages out."""
-        self._change_each(
-            "DELETE FROM mail WHERE recipient = ? AND position = ?",
-            ((recipient, position) for position in positions),
-        )
+        for part in _parts(positions):
+            self._take_out(_among(_AT, part), *part, recipient)
 
     def remove_ids(self, recipient: str, ids: Iterable[str]) -> None:
         """Take messages out by envelope id."""
-        self._change_each(
-            "DELETE FROM mail WHERE recipient = ? AND envelope_id = ? AND envelope_id != ''",
-            ((recipient, envelope_id) for envelope_id in ids),
-        )
+        for part in _parts(ids):
+            self._take_out(_among(_NAMED, part), *_named(recipient, part))
 
     def count(self, recipient: str) -> tuple[int, int]:
         """Return how many messages and bytes wait."""
+        if self._database.in_transaction:
+            held = self._counts.of(recipient)
+            return held.messages, held.bytes
         row = self._one(
             "SELECT messages, bytes FROM held WHERE recipient = ? AND sender = ''", recipient
         )
@@ -164,8 +211,8 @@ class SqliteMailbox:
         self._begin()
         rows = [
             row
-            for envelope_id in dict.fromkeys(ids)
-            for row in self._all(_NACK, recipient, envelope_id)
+            for part in _parts(ids)
+            for row in self._all(_among(_NACK, part), *_named(recipient, part))
         ]
         self._set_aside([row for row in rows if not is_sound(row)])
         given_up = (mail_of(row) for row in rows if row[-1] >= max_nacks and is_sound(row))
@@ -173,12 +220,9 @@ class SqliteMailbox:
 
     def bury(self, recipient: str, positions: Iterable[int], *, now_ms: int) -> None:
         """Set messages aside as dead letters."""
-        found = [(recipient, position) for position in positions]
-        self._change_each(
-            "INSERT INTO dead_letter SELECT *, ? FROM mail WHERE recipient = ? AND position = ?",
-            ((now_ms, *place) for place in dict.fromkeys(found)),
-        )
-        self._change_each("DELETE FROM mail WHERE recipient = ? AND position = ?", found)
+        for part in _parts(positions):
+            self._change(_among(_BURY, part), now_ms, *part, recipient)
+            self._take_out(_among(_AT, part), *part, recipient)
         self._change(
             "DELETE FROM dead_letter WHERE position IN ("
             "SELECT position FROM dead_letter ORDER BY died_ms, position "
@@ -218,10 +262,12 @@ class SqliteMailbox:
 
     def summaries(self) -> tuple[MailboxSummary, ...]:
         """Return what waits for each recipient."""
+        self._counts.write()
         rows = self._all(
             "SELECT recipient, sum(messages), sum(bytes), sum(oldest), sum(dead) FROM ("
             "SELECT recipient, messages, bytes, (SELECT min(stored_ms) FROM mail "
-            "WHERE mail.recipient = held.recipient) AS oldest, 0 AS dead "
+            "WHERE recipient_hash = hash_of_recipient(held.recipient) "
+            "AND mail.recipient = held.recipient) AS oldest, 0 AS dead "
             "FROM held WHERE recipient != '' AND sender = '' "
             "UNION ALL SELECT recipient, 0, 0, 0, count(*) FROM dead_letter GROUP BY recipient"
             ") GROUP BY recipient ORDER BY recipient"
@@ -245,8 +291,17 @@ class SqliteMailbox:
         """Remove all mail and dead letters of a recipient."""
         removed = self._change("DELETE FROM dead_letter WHERE recipient = ?", recipient)
         if not dead_letters_only:
-            removed += self._change("DELETE FROM mail WHERE recipient = ?", recipient)
+            removed += self._take_out(_OF, hash_of_recipient(recipient), recipient)
         return removed
+
+    # At the start of a relay
+
+    def give_back_space(self) -> None:
+        """Make the file as small as what it holds, where that is a fraction of it."""
+        free, pages = self._one("PRAGMA freelist_count")[0], self._one("PRAGMA page_count")[0]
+        if free > _MOST_FREE_PAGES and free * 4 > pages * 3:
+            with suppress(sqlite3.DatabaseError):  # there is no disk for it, or damage on the way
+                self._database.execute("VACUUM")
 
     # Damage
 
@@ -264,10 +319,11 @@ class SqliteMailbox:
             # next transaction where another process has written.
             with closing(rows):
                 for row in rows:
-                    if is_sound(row):
-                        yield mail_of(row)
-                    else:
+                    mail = sound_mail_of(row)
+                    if mail is None:
                         damaged.append(row)
+                    else:
+                        yield mail
         finally:
             self._set_aside(damaged)
 
@@ -281,6 +337,7 @@ class SqliteMailbox:
     def _try_to_bury(self, mail: Mail) -> None:
         """Bury it, unless what leads to it is damaged too: then it waits, and is passed over."""
         self._begin()
+        self._counts.write()  # so that what comes now can be undone alone
         self._database.execute("SAVEPOINT aside")
         try:
             self.bury(mail.recipient, [mail.position], now_ms=time.time_ns() // 1_000_000)
@@ -288,6 +345,7 @@ class SqliteMailbox:
             if not self._database.in_transaction:
                 raise  # a full disk has undone what was done before, which must be told
             self._database.execute("ROLLBACK TO aside")
+            self._counts.forget()
         self._database.execute("RELEASE aside")
 
     # Safety
@@ -300,11 +358,17 @@ class SqliteMailbox:
 
     def commit(self) -> None:
         """Write and sync the changes."""
+        if self._is_torn:
+            raise sqlite3.DatabaseError("a change has failed halfway: it is to be undone")
         if self._database.in_transaction:
+            self._counts.write()
             self._database.execute("COMMIT")
+            self._counts.committed()
 
     def rollback(self) -> None:
         """Undo the changes."""
+        self._counts.forget()
+        self._is_torn = False
         if self._database.in_transaction:  # a full disk may have undone them by itself
             self._database.execute("ROLLBACK")
 
@@ -321,14 +385,18 @@ class SqliteMailbox:
 
     def _prepare(self, path: Path) -> None:
         self._database.text_factory = decode
+        self._database.create_function("hash_of_recipient", 1, hash_of_recipient)
         self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
+        for setting in _SETTINGS:
+            self._database.execute(f"PRAGMA {setting}")
         prepare_schema(self._database, str(path))
+        self._counts = Counts(self._database)
         self._seen = self._data_version()
 
     def _begin(self) -> None:
         if not self._database.in_transaction:
             self._database.execute("BEGIN IMMEDIATE")
+            self._counts.begin()
 
     def _all(self, statement: str, *values: object) -> list[Any]:
         return self._database.execute(statement, values).fetchall()
@@ -341,39 +409,87 @@ class SqliteMailbox:
         self._begin()
         return self._database.execute(statement, values).rowcount
 
-    def _change_each(self, statement: str, each: Iterable[tuple[object, ...]]) -> None:
+    def _take_out(self, condition: str, *values: object) -> int:
+        """Delete mail, and count it; return how much it was."""
         self._begin()
-        self._database.executemany(statement, each)
-
-    def _check_order(self, mail: Mail, follows: int) -> None:
-        if follows and not self._one(
-            "SELECT 1 FROM mail WHERE position = ? AND recipient = ?", follows, mail.recipient
-        ):
-            raise OutOfOrderError(f"what envelope {mail.envelope_id} follows does not wait")
-
-    def _holdings(self, mail: Mail) -> Holdings:
-        row = self._one(_HOLDINGS, mail.recipient, mail.sender)
-        if row is None:
-            return Holdings(NOTHING, NOTHING, 0, 0)
-        counts = [count or 0 for count in row]
-        return Holdings(Held(*counts[0:2]), Held(*counts[2:4]), counts[4], counts[5])
-
-    def _has(self, mail: Mail) -> bool:
-        found = self._one(
-            "SELECT 1 FROM mail WHERE recipient = ? AND envelope_id = ? AND sender = ? "
-            "AND envelope_id != ''",  # which the index is for
-            mail.recipient,
-            mail.envelope_id,
-            mail.sender,
+        gone = self._all(
+            f"DELETE FROM mail WHERE {condition} "  # noqa: S608  # the conditions are ours
+            "RETURNING CAST(recipient AS TEXT), CAST(sender AS TEXT), CAST(size AS INTEGER)",
+            *values,
         )
-        return found is not None
+        self._counts.read((recipient, sender) for recipient, sender, _ in gone)
+        for recipient, sender, size in gone:
+            self._counts.add(recipient, sender, -1, -size)
+        return len(gone)
+
+    def _page(self, recipient: str, after: int, max_messages: int, max_bytes: int) -> Page:
+        rows = self._database.execute(
+            f"SELECT {COLUMNS} FROM mail "  # noqa: S608  # the columns are ours
+            "WHERE recipient_hash = ? AND position > ? AND recipient = ? ORDER BY position",
+            (hash_of_recipient(recipient), after, recipient),
+        )
+        with closing(self._sound(rows)) as behind:
+            return cut_page(behind, max_messages=max_messages, max_bytes=max_bytes)
+
+    def _beside(self, puts: Sequence[Put], hashes: list[int]) -> set[object]:
+        """Return which mail that *puts* repeat or follow waits: both are looked up in this."""
+        beside: set[object] = set()
+        follows = [put.follows for put in puts if put.follows]
+        for statement, values in ((_THERE, hashes), (_WAITING, follows)):
+            for part in _parts(values):
+                beside.update(self._all(_among(statement, part), *part))
+        return beside
+
+    def _refusal(self, put: Put, size: int, beside: set[object]) -> Refusal | None:
+        """Say why there is no place for mail; if there is, those behind it stand beside it."""
+        mail = put.mail
+        recipient, sender, envelope_id = mail.recipient, mail.sender, mail.envelope_id
+        if (recipient, envelope_id, sender) in beside:
+            return AlreadyStoredError(f"envelope {envelope_id} waits already")
+        if put.follows and (put.follows, recipient) not in beside:
+            return OutOfOrderError(f"what envelope {envelope_id} follows does not wait")
+        if not put.is_owed:
+            try:
+                check_room(size, self._counts.holdings(recipient, sender), self._bounds)
+            except MailboxFullError as full:
+                return full
+        beside.add((mail.position, recipient))
+        if envelope_id:
+            beside.add((recipient, envelope_id, sender))
+        return None
 
     def _data_version(self) -> int:
         return int(self._one("PRAGMA data_version")[0])
 
 
-def _already_stored(mail: Mail) -> AlreadyStoredError:
-    return AlreadyStoredError(f"envelope {mail.envelope_id} waits already")
+def _parts(values: Iterable[_Value]) -> Iterator[list[_Value]]:
+    """
+    Yield *values*, each once, in lists of as many as a power of two.
+
+    What is missing to that is the last one again: a statement is prepared for each length,
+    and for one value alone it costs half of what it does where SQLite has to read a list.
+    """
+    rest = list(dict.fromkeys(values))
+    for start in range(0, len(rest), _LONGEST_PART):
+        part = rest[start : start + _LONGEST_PART]
+        length = 1 << (len(part) - 1).bit_length()
+        yield part + part[-1:] * (length - len(part))
+
+
+def _among(statement: str, part: Sequence[object]) -> str:
+    """Return a statement in which a column in braces is to be one of as many values."""
+    return _with_marks(statement, len(part))
+
+
+@lru_cache
+def _with_marks(statement: str, count: int) -> str:
+    marks = ", ".join("?" * count)
+    return re.sub(r"{(\w+)}", rf"\1 IN ({marks})", statement)
+
+
+def _named(recipient: str, ids: list[str]) -> list[object]:
+    """Return the values of ``_NAMED``."""
+    return [*(hash_of_id(recipient, one) for one in ids), recipient, *ids]
 
 
 def _why_not(path: Path, error: Exception) -> str:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from agora.canonical import canonical_json
@@ -70,39 +71,59 @@ def sign_proof(keys: KeyPair, *, audience: str, nonce: str, relay: PeerId) -> st
 
 
 def proven_audience(
-    public_key: PeerId, signature: str, *, audiences: Iterable[str], nonce: str, relay: PeerId
+    public_key: PeerId,
+    signature: str,
+    *,
+    audiences: Iterable[str],
+    nonce: str,
+    relay: PeerId,
+    said: str | None = None,
 ) -> str | None:
-    """Return for which of *audiences* a proof is good; None when for none of them."""
+    """
+    Return for which of *audiences* a proof is good; None when for none of them.
+
+    *said* is what the client says that it signed: if it is one of them, it is tried first.
+    """
     fits = (
         audience
-        for audience in audiences
+        # A stable sort: the rest keep their order.
+        for audience in sorted(audiences, key=lambda one: one != said)
         if verify(public_key, signature, _proof(public_key, audience, nonce, relay))
     )
     return next(fits, None)
 
 
 def _challenge(relay: PeerId, client_nonce: str, nonce: str, public_key: PeerId) -> bytes:
-    return canonical_json(
-        {
-            "clientNonce": client_nonce,
-            "nonce": nonce,
-            "publicKey": public_key,
-            "purpose": "agora/1 challenge",
-            "relay": relay,
-        }
+    return _canonical(
+        ("clientNonce", client_nonce),
+        ("nonce", nonce),
+        ("publicKey", public_key),
+        ("purpose", "agora/1 challenge"),
+        ("relay", relay),
     )
 
 
 def _proof(public_key: PeerId, audience: str, nonce: str, relay: PeerId) -> bytes:
-    return canonical_json(
-        {
-            "audience": audience,
-            "nonce": nonce,
-            "publicKey": public_key,
-            "purpose": "agora/1 authenticate",
-            "relay": relay,
-        }
+    return _canonical(
+        ("audience", audience),
+        ("nonce", nonce),
+        ("publicKey", public_key),
+        ("purpose", "agora/1 authenticate"),
+        ("relay", relay),
     )
+
+
+def _canonical(*members: tuple[str, str]) -> bytes:
+    """Return the canonical JSON of *members*, which are texts, and sorted by their names."""
+    if not all([_is_plain(text) for _, text in members]):
+        return canonical_json(dict(members))
+    # The same bytes, in a tenth of the time.
+    return ("{" + ",".join([f'"{name}":"{text}"' for name, text in members]) + "}").encode()
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether JSON has nothing to escape in *text*: hex digits, places, purposes."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 # Audiences: lower-case host, a colon, the port
@@ -129,6 +150,7 @@ def audience_of(url: str) -> str:
     return f"{host}:{port or _IMPLIED_PORTS[parts.scheme]}"
 
 
+@lru_cache(maxsize=256)
 def public_audiences(name: str, port: int) -> tuple[str, ...]:
     """
     Return the audiences that a public name of a relay stands for.
@@ -158,6 +180,7 @@ def public_audiences(name: str, port: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{host}:{one}" for one in ports))
 
 
+@lru_cache(maxsize=256)  # asked for every connection, and nearly always the same
 def local_audiences(address: str, port: int) -> tuple[str, ...]:
     """
     Return the audiences of an accepted socket: its own address, which nobody else chooses.

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,7 +34,7 @@ def set_up_logs(*, as_json: bool, level: str) -> None:
 
 class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        stamp = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
         fields = dict(_fields(record))
         hint = f": {printable_line(fields.pop('hint'))}" if "hint" in fields else ""
         shown = "".join(f" {name}={_short(value)}" for name, value in fields.items())
@@ -62,7 +64,9 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 def _short(value: object) -> str:
     """Shorten ids for a reader; the JSON form has them whole."""
     text = str(value)
-    is_id = len(text) in (64, 88) and all(digit in "0123456789abcdef" for digit in text)
-    if is_id:
+    if len(text) in (64, 88) and _HEX.fullmatch(text):
         return f"@{text[-8:]}" if len(text) == 88 else text[:12]
     return printable_line(text)  # one event, one line, whatever somebody wrote
+
+
+_HEX = re.compile("[0-9a-f]*")

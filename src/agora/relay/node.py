@@ -21,6 +21,7 @@ from agora.errors import TryAgainError
 from agora.keys import PeerId
 from agora.limits import Limits
 from agora.mailbox import Mailbox, Page
+from agora.protocol.agenda import Agenda
 from agora.protocol.relay.actions import (
     Action,
     Bury,
@@ -35,6 +36,7 @@ from agora.protocol.relay.actions import (
     Remove,
     RemoveIds,
     Send,
+    SendAll,
     SessionId,
     Settle,
     Store,
@@ -43,7 +45,7 @@ from agora.protocol.relay.actions import (
 from agora.protocol.relay.router import Router, RouterConfig
 from agora.protocol.relay.session import Door, RelaySession
 from agora.relay.verifier import Verifier
-from agora.relay.writer import Writer
+from agora.relay.writer import PutMail, RemoveMail, Writer
 
 __all__ = ["Connection", "Node"]
 
@@ -60,6 +62,10 @@ class Connection(Protocol):
 
     def send(self, text: str) -> None:
         """Write one message."""
+        ...
+
+    def send_all(self, texts: tuple[str, ...]) -> None:
+        """Write messages, in one go."""
         ...
 
     def ping(self, payload: bytes) -> None:
@@ -111,6 +117,7 @@ class Node:
         now = clock()
         self._router = Router(limits, replace(config, wall_ms=wall_ms() - int(now * 1000)))
         self._open: dict[SessionId, _Seat] = {}
+        self._agenda = Agenda()
         self._to_do: deque[Action] = deque()
         self._is_acting = False
         self._storing_bytes = 0
@@ -139,6 +146,7 @@ class Node:
         door = Door(secrets.token_hex(32), address, audiences)
         session = RelaySession(session_id, self._router, self._limits, door, now=self._clock())
         self._open[session_id] = _Seat(session, connection)
+        self._agenda.add(session_id, session.due)
         return session_id
 
     def receive(self, session_id: SessionId, data: str | bytes) -> None:
@@ -167,13 +175,18 @@ class Node:
     def tick(self) -> None:
         """Let time pass for every session; to be called about once a second."""
         now = self._clock()
-        for seat in list(self._open.values()):
-            self._carry_out(seat.session.tick(now=now))
+        for name in self._agenda.take_due(now):
+            self._look_after(SessionId(name), now)
         self._router.tick(now, self._wall_ms())
         self._look_for_changes()
         if self._limits.mailbox_max_age and now - self._expired_at >= _EXPIRE_EVERY:
             self._expired_at = now
             self._expire_mail()
+
+    def _look_after(self, session_id: SessionId, now: float) -> None:
+        if seat := self._open.get(session_id):
+            self._carry_out(seat.session.tick(now=now))
+            self._agenda.add(session_id, seat.session.due)
 
     def pulse(self) -> None:
         """Let a moment pass, for what cannot wait for a tick; about ten times a second."""
@@ -226,6 +239,10 @@ class Node:
         for session_id in action.to:
             self._send(session_id, action.text)
 
+    def _write_all(self, action: SendAll) -> None:
+        for session_id in action.to:
+            self._send_all(session_id, action.texts)
+
     def _settle(self, action: Settle) -> None:
         if seat := self._open.get(action.ticket.session):
             self._carry_out(seat.session.settled(action.ticket.number, action.outcome))
@@ -244,6 +261,11 @@ class Node:
             seat.allowance = len(text)
         seat.connection.send(text)
         return True
+
+    def _send_all(self, session_id: SessionId, texts: tuple[str, ...]) -> None:
+        seat = self._open.get(session_id)
+        if seat is not None and self._check_reads(seat):
+            seat.connection.send_all(texts)
 
     def _check_reads(self, seat: _Seat) -> bool:
         """Close a connection that reads too slowly; tell whether it stays."""
@@ -297,9 +319,7 @@ class Node:
             return
         self._storing_bytes += mail.size
         self._writer.submit(
-            lambda mailbox: mailbox.put(
-                mail, now_ms=now_ms, is_owed=action.is_owed, follows=action.follows
-            ),
+            PutMail(mail, now_ms, action.is_owed, action.follows),
             lambda result: self._stored(mail, result),
         )
 
@@ -332,7 +352,7 @@ class Node:
         )
 
     def _remove(self, action: Remove) -> None:
-        self._change(lambda mailbox: mailbox.remove(action.peer, action.positions))
+        self._change(RemoveMail(action.peer, positions=action.positions))
 
     def _bury(self, action: Bury) -> None:
         now_ms = self._wall_ms()
@@ -347,7 +367,7 @@ class Node:
             now = self._clock()
             self._carry_out(self._router.mailroom.removed(peer, ids, now, has_worked=has_worked))
 
-        self._writer.submit(lambda mailbox: mailbox.remove_ids(peer, ids), removed)
+        self._writer.submit(RemoveMail(peer, ids=ids), removed)
 
     def _count_nacks(self, action: CountNacks) -> None:
         most = self._limits.max_nacks
@@ -414,6 +434,7 @@ class Node:
 _DOINGS: Mapping[type[Action], Callable[[Node, Any], None]] = {
     Verify: Node._verify,
     Send: Node._write,
+    SendAll: Node._write_all,
     Deliver: Node._deliver,
     Settle: Node._settle,
     Ping: Node._ping,

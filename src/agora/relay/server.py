@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from dataclasses import asdict
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,8 +25,10 @@ from agora.mailbox.opening import Accident, open_mailbox
 from agora.protocol.proof import local_audiences, public_audiences
 from agora.protocol.relay.router import RouterConfig
 from agora.relay.config import RelayConfig
-from agora.relay.connection import WebSocketConnection
+from agora.relay.connection import Listener, WebSocketConnection
 from agora.relay.node import Node
+from agora.relay.outlet import Outlet
+from agora.relay.turns import Turns
 from agora.relay.verifier import InlineVerifier, ThreadedVerifier, usable_cores
 from agora.relay.writer import MailboxWriter
 from agora.sealing import now_ms
@@ -68,7 +71,6 @@ class Relay:
         self._config = config or _configure(settings)
         self._identity = identity
         self._connections: set[WebSocketConnection] = set()
-        self._read_buffer = memoryview(bytearray(_READ_AT_ONCE))
         self._all_gone = asyncio.Event()
         self._node: Node | None = None
         self._writer: MailboxWriter | None = None
@@ -150,7 +152,7 @@ class Relay:
         try:
             tls = await asyncio.to_thread(self._load_tls)
             self._server = await loop.create_server(
-                self._make_connection,
+                partial(WebSocketConnection, self._listener(self._node)),
                 self._config.host,
                 self._config.port,
                 ssl=tls,
@@ -220,18 +222,19 @@ class Relay:
                 async with asyncio.timeout(self._config.drain_timeout):
                     await self._all_gone.wait()
 
-    def _make_connection(self) -> WebSocketConnection:
-        assert self._node is not None  # made before the server
-        return WebSocketConnection(
-            self._node,
+    def _listener(self, node: Node) -> Listener:
+        return Listener(
+            node=node,
+            outlet=Outlet(asyncio.get_running_loop().call_soon),
             max_frame_bytes=self._config.max_frame_bytes,
-            is_welcome=len(self._connections) < self._config.max_connections,
             handshake_timeout=self._config.register_timeout,
             close_timeout=max(_CLOSE_TIMEOUT, self._config.drain_timeout),
-            read_buffer=self._read_buffer,
+            read_buffer=memoryview(bytearray(_READ_AT_ONCE)),
+            turns=Turns(),
+            is_welcome=lambda: len(self._connections) < self._config.max_connections,
             opened=self._remember,
             closed=self._forget,
-            audiences=self._audiences,
+            audiences=lru_cache(self._audiences),
         )
 
     def _audiences(self, address: str, port: int) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from agora.mailbox import (
     MailboxFullError,
     MailboxSummary,
     OutOfOrderError,
+    Put,
 )
 from agora.protocol.relay.actions import Mail
 
@@ -417,6 +418,64 @@ class MailboxContract:
     def test_what_is_out_of_order_is_told_as_that_also_by_a_full_mailbox(self) -> None:
         with self._mailbox(1, max_messages=1) as mailbox, pytest.raises(OutOfOrderError):
             mailbox.put(_mail(3), now_ms=0, follows=2)
+
+    # Many at once
+
+    def test_many_are_put_in_turn_and_each_has_its_own_answer(self) -> None:
+        puts = [
+            Put(_mail(2, name="Alice 👋"), 1),
+            Put(_mail(3, "2"), 2),
+            Put(_mail(4, sender=_BOB), 2, follows=2),
+            Put(_mail(5, text="x" * 90, sender=_BOB), 3),
+            Put(_mail(6, "5", text="x" * 90, sender=_BOB), 3, is_owed=True),
+            Put(_mail(7), 4, follows=5),
+            Put(_mail(8, to="dave"), 4, follows=4),
+            Put(_mail(9, "1"), 5, is_owed=True, follows=5),
+        ]
+
+        with self._mailbox(1, max_bytes=90) as mailbox:
+            refusals = mailbox.put_many(puts)
+
+            assert [type(refusal) for refusal in refusals] == [
+                type(None),
+                AlreadyStoredError,
+                type(None),
+                MailboxFullError,
+                type(None),
+                OutOfOrderError,
+                OutOfOrderError,
+                AlreadyStoredError,
+            ]
+            assert [(mail.position, mail.stored_ms) for mail in _all(mailbox)] == [
+                (1, 1_000),
+                (2, 1),
+                (4, 2),
+                (6, 3),
+            ]
+            assert mailbox.count("carol") == (4, 96)
+            assert mailbox.last_position() == 6
+
+    def test_a_bound_counts_what_is_put_beside(self) -> None:
+        puts = [Put(_mail(position), 0) for position in range(1, 6)]
+
+        with self._mailbox(max_messages=3) as mailbox:
+            refusals = mailbox.put_many(puts)
+
+            assert [str(refusal) for refusal in refusals] == ["None"] * 3 + [
+                "mailbox holds 3 messages of at most 3"
+            ] * 2
+
+    def test_putting_none_is_harmless(self) -> None:
+        with self._mailbox(1) as mailbox:
+            assert mailbox.put_many([]) == []
+
+    def test_what_was_put_at_once_can_be_undone(self) -> None:
+        with self._mailbox(1) as mailbox:
+            mailbox.put_many([Put(_mail(2), 0), Put(_mail(3), 0)])
+            mailbox.rollback()
+            mailbox.put_many([Put(_mail(4), 0)])
+
+            assert (_positions(mailbox), mailbox.count("carol")) == ([1, 4], (2, 4))
 
     # Nacks
 

@@ -18,7 +18,7 @@ core of our client, with a wire to the relay that can be slow or cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -54,16 +54,31 @@ from agora.keys import KeyPair, PeerId
 from agora.limits import Limits
 from agora.mailbox import Mailbox, MailboxBounds, MemoryMailbox
 from agora.protocol.proof import sign_proof
-from agora.protocol.relay.policies import EnvelopePolicy, MailboxPolicy, ProofPolicy
+from agora.protocol.relay.policies import (
+    EnvelopePolicy,
+    MailboxPolicy,
+    ProofPolicy,
+    VerifyPolicy,
+)
 from agora.protocol.relay.router import RouterConfig
 from agora.relay.node import Node
-from agora.relay.verifier import InlineVerifier
 from agora.relay.writer import Done, Job, Work, commit_together
+from agora.sealed import PlainSealed
 from agora.testing.agent import AUDIENCE, Agent
 from agora.testing.clock import ManualClock
 from agora.testing.line import Line, RelayCore
 
-__all__ = ["AUDIENCE", "Agent", "Conversation", "Disk", "Line", "RelayCore", "Speaker", "keys_of"]
+__all__ = [
+    "AUDIENCE",
+    "Agent",
+    "Conversation",
+    "Cores",
+    "Disk",
+    "Line",
+    "RelayCore",
+    "Speaker",
+    "keys_of",
+]
 
 
 def keys_of(name: str) -> KeyPair:
@@ -114,6 +129,38 @@ class Disk:
         return commit_together(self._mailbox, batch)
 
 
+class Cores:
+    """
+    Verifies the relay's envelopes as its threads do, but only when let.
+
+    Attributes:
+        is_held: Whether nothing is verified for now.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: list[tuple[PlainSealed, Callable[[], None]]] = []
+        self.is_held = False
+
+    @property
+    def waiting(self) -> int:
+        """How many envelopes wait."""
+        return len(self._jobs)
+
+    def submit(self, sealed: PlainSealed, done: Callable[[], None]) -> None:
+        """Queue an envelope."""
+        self._jobs.append((sealed, done))
+
+    def work(self) -> bool:
+        """Verify all that waits, the last first; return whether there was anything."""
+        if self.is_held or not self._jobs:
+            return False
+        jobs, self._jobs = self._jobs, []
+        for sealed, done in reversed(jobs):  # threads do not keep an order either
+            _ = sealed.is_genuine
+            done()
+        return True
+
+
 class Conversation:
     """
     A relay to talk with.
@@ -122,6 +169,7 @@ class Conversation:
         policy: Which envelopes it takes.
         proof: Who may register.
         mailboxes: Who has a mailbox.
+        verify: Whose signatures it verifies.
         storage_peers: Names of those who have a mailbox.
         mailbox: Where their mail waits; in memory unless given.
         limits: Fields of :class:`~agora.limits.Limits`.
@@ -130,6 +178,7 @@ class Conversation:
         clock: Moves by :meth:`pass_time` alone.
         mailbox: The mailbox.
         disk: What writes it.
+        cores: What verifies envelopes.
         node: The relay.
     """
 
@@ -139,6 +188,7 @@ class Conversation:
         policy: EnvelopePolicy = EnvelopePolicy.STRICT,
         proof: ProofPolicy = ProofPolicy.OPTIONAL,
         mailboxes: MailboxPolicy = MailboxPolicy.PROVEN,
+        verify: VerifyPolicy = VerifyPolicy.EVERY,
         storage_peers: Iterable[str] = (),
         mailbox: Mailbox | None = None,
         **limits: Any,
@@ -152,6 +202,7 @@ class Conversation:
             envelopes=policy,
             proof=proof,
             mailboxes=mailboxes,
+            verify=verify,
             storage_peers=tuple(storage_keys),
         )
         self._begin()
@@ -161,6 +212,7 @@ class Conversation:
 
     def _begin(self) -> None:
         self.disk = Disk(self.mailbox)
+        self.cores = Cores()
         known = replace(
             self._config, pins=self.mailbox.pins(), last_position=self.mailbox.last_position()
         )
@@ -168,7 +220,7 @@ class Conversation:
             self._limits,
             known,
             writer=self.disk,
-            verifier=InlineVerifier(),
+            verifier=self.cores,
             clock=self.clock,
             wall_ms=self.clock.wall_ms,
         )
@@ -244,6 +296,16 @@ class Conversation:
             self.settle()
 
     @contextmanager
+    def busy_cores(self) -> Iterator[None]:
+        """Have no envelope verified before the end of a ``with`` block."""
+        self.cores.is_held = True
+        try:
+            yield
+        finally:
+            self.cores.is_held = False
+            self.settle()
+
+    @contextmanager
     def failing_disk(self) -> Iterator[None]:
         """Have everything that needs the disk fail before the end of a ``with`` block."""
         self.disk.is_full = True
@@ -253,8 +315,12 @@ class Conversation:
             self.disk.is_full = False
 
     def settle(self) -> None:
-        """Let the disk work and WebSockets answer pings, until nothing is left to do."""
-        while self.disk.work() or any([speaker._takes() for speaker in self._speakers]):
+        """Let cores and disk work and WebSockets answer pings, until nothing is left to do."""
+        while (
+            self.cores.work()
+            or self.disk.work()
+            or any([speaker._takes() for speaker in self._speakers])
+        ):
             pass
 
     def timestamp(self) -> int:

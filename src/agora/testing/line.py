@@ -60,6 +60,11 @@ class Line:
         text.encode()  # what cannot be encoded could not be sent either
         self.incoming.append(text)
 
+    def send_all(self, texts: tuple[str, ...]) -> None:
+        """Write texts."""
+        for text in texts:
+            self.send(text)
+
     def ping(self, payload: bytes) -> None:
         """Write a WebSocket ping."""
         self.incoming.append(payload)

@@ -34,6 +34,7 @@ from agora.mailbox import (
     MailboxFullError,
     MailboxSummary,
     OutOfOrderError,
+    Put,
 )
 from agora.protocol.relay.actions import Mail
 
@@ -50,6 +51,17 @@ _some_ids = st.lists(_ids, max_size=3)
 _texts = st.sampled_from(["", "é", "x" * 10, "x" * 25, "x" * 61])
 _moments = st.integers(0, 9)
 _places = st.lists(st.integers(0, 40), max_size=3)
+_puts = st.lists(
+    st.builds(
+        Put,
+        st.builds(Mail, _recipients, _senders, _ids, _texts, position=st.just(0)),
+        now_ms=_moments,
+        is_owed=st.sampled_from([False, False, True]),
+        follows=st.sampled_from([0, 0, -2, -1, 1, 2, 3]),  # below 0: that far back
+    ),
+    max_size=8,
+)
+"""Changes whose positions are still to be given."""
 
 
 @dataclass
@@ -124,6 +136,18 @@ class _Model:
 
 def _bytes(mail: Iterable[Mail]) -> int:
     return sum(one.size for one in mail)
+
+
+def _word(refusal: Exception | None) -> str | None:
+    """Return how something was refused, as the model says it."""
+    match refusal:
+        case AlreadyStoredError():
+            return "repeat"
+        case OutOfOrderError():
+            return "order"
+        case MailboxFullError():
+            return refusal.scope
+    return None
 
 
 def mailbox_machine(
@@ -222,16 +246,28 @@ class _MailboxMachine(RuleBasedStateMachine):
             self.model.waiting.append(_Waiting(replace(mail, stored_ms=now_ms)))
             self.model.last_position = max(self.model.last_position, position)
 
+    @rule(puts=_puts, is_late=st.booleans())
+    def put_many(self, puts: list[Put], is_late: bool) -> None:
+        placed, expected = [], []
+        for put in puts:
+            position = self.position(is_late)
+            mail = replace(put.mail, position=position)
+            follows = position + put.follows if put.follows < 0 else put.follows
+            placed.append(Put(mail, put.now_ms, put.is_owed, follows))
+            refusal = self.model.refusal(mail, is_owed=put.is_owed, follows=follows)
+            expected.append(refusal)
+            if refusal is None:
+                self.model.waiting.append(_Waiting(replace(mail, stored_ms=put.now_ms)))
+                self.model.last_position = max(self.model.last_position, position)
+
+        assert [_word(refusal) for refusal in self.mailbox.put_many(placed)] == expected
+
     def outcome(self, mail: Mail, now_ms: int, is_owed: bool, follows: int) -> str | None:
         """Put *mail*, and say how it was refused, as the model does."""
         try:
             self.mailbox.put(mail, now_ms=now_ms, is_owed=is_owed, follows=follows)
-        except AlreadyStoredError:
-            return "repeat"
-        except OutOfOrderError:
-            return "order"
-        except MailboxFullError as full:
-            return full.scope
+        except (AlreadyStoredError, OutOfOrderError, MailboxFullError) as refusal:
+            return _word(refusal)
         return None
 
     @rule(recipient=_recipients, positions=_places)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from agora.frames import WATCH_ALL, ListedPeer, Watched
+from agora.frames import (
+    WATCH_ALL,
+    WATCH_NONE,
+    ListedPeer,
+    Registered,
+    Watched,
+    decode_answer,
+    peer_entries,
+)
 from agora.keys import PeerId
 from agora.protocol.relay.actions import SessionId
 from agora.protocol.relay.presence import Presence
@@ -19,10 +27,19 @@ def join(
     peer: PeerId,
     name: str | None = None,
     now: float = 0.0,
-    *,
-    can_watch: bool = False,
 ) -> bool:
-    return presence.join(session, peer, name, now, can_watch=can_watch)
+    return presence.join(session, peer, name, now)
+
+
+def listed_for(
+    presence: Presence, peer: PeerId, watched: Watched = WATCH_ALL, at_most: int | None = None
+) -> list[ListedPeer]:
+    """Return whom *peer* is listed, read as a client reads it."""
+    listing = presence.listing(peer, watched, at_most=at_most)
+    entries = peer_entries(listing.online, listing.away, have_state=True)
+    answer = decode_answer(f'{{"type":"registered","peers":[{entries}]}}')
+    assert isinstance(answer, Registered)
+    return [*answer.peers]
 
 
 def test_only_a_peers_first_session_makes_it_come() -> None:
@@ -88,15 +105,15 @@ def test_storage_peers_are_listed_behind_those_online_while_they_are_away() -> N
     presence = Presence([CAROL, BOB, CAROL])
     join(presence, S1, BOB, "Bob")
 
-    assert presence.listed_for(ALICE) == [ListedPeer(BOB, "Bob"), ABSENT_CAROL]
+    assert listed_for(presence, ALICE) == [ListedPeer(BOB, "Bob"), ABSENT_CAROL]
 
 
 def test_nobody_is_listed_to_themselves() -> None:
     presence = Presence([CAROL])
     join(presence, S1, ALICE)
 
-    assert presence.listed_for(ALICE) == [ABSENT_CAROL]
-    assert presence.listed_for(CAROL) == [ListedPeer(ALICE)]
+    assert listed_for(presence, ALICE) == [ABSENT_CAROL]
+    assert listed_for(presence, CAROL) == [ListedPeer(ALICE)]
 
 
 def test_who_sends_something_was_seen_then() -> None:
@@ -117,36 +134,49 @@ def test_who_only_sends_was_seen_nowhere() -> None:
     assert presence.find(ALICE) is None
 
 
-def test_only_who_cannot_watch_is_told_of_everyone() -> None:
-    presence = Presence()
-    join(presence, S1, ALICE)
-    join(presence, S2, ALICE, can_watch=True)
-    join(presence, S3, BOB)
-
-    assert presence.sessions_to_tell(CAROL) == (S1, S3)
-    assert presence.sessions_to_tell(ALICE) == (S3,)
-
-
-def test_who_has_left_is_told_of_nobody() -> None:
-    presence = Presence()
-    join(presence, S1, ALICE)
-
-    presence.leave(S1, ALICE)
-
-    assert presence.sessions_to_tell(BOB) == ()
-
-
 def test_who_watches_everyone_is_listed_what_others_are() -> None:
     presence = Presence([CAROL])
     join(presence, S1, BOB, "Bob")
 
-    assert presence.watched_for(ALICE, WATCH_ALL) == presence.listed_for(ALICE)
+    assert listed_for(presence, ALICE, WATCH_ALL) == [ListedPeer(BOB, "Bob"), ABSENT_CAROL]
 
 
 def test_who_watches_some_is_listed_these_alone() -> None:
     presence = Presence([CAROL])
     join(presence, S1, BOB)
 
-    assert presence.watched_for(ALICE, Watched(peers=frozenset([BOB]))) == [ListedPeer(BOB)]
-    assert presence.watched_for(ALICE, Watched(peers=frozenset([CAROL]))) == [ABSENT_CAROL]
-    assert presence.watched_for(ALICE, Watched()) == []
+    assert listed_for(presence, ALICE, Watched(peers=frozenset([BOB]))) == [ListedPeer(BOB)]
+    assert listed_for(presence, ALICE, Watched(peers=frozenset([CAROL]))) == [ABSENT_CAROL]
+    assert listed_for(presence, ALICE, WATCH_NONE) == []
+
+
+def test_of_many_the_first_are_listed_and_all_are_counted() -> None:
+    presence = Presence([CAROL])
+    peers = [keys_of(f"peer {number}").peer_id for number in range(5)]
+    for number, peer in enumerate(peers):
+        join(presence, SessionId(f"{number}"), peer)
+
+    assert listed_for(presence, ALICE, at_most=2) == [*map(ListedPeer, peers[:2])]
+    assert listed_for(presence, peers[0], at_most=2) == [*map(ListedPeer, peers[1:3])]
+    assert len(listed_for(presence, ALICE, at_most=6)) == 6
+    totals = [presence.listing(peer, at_most=2).total for peer in (ALICE, peers[0], CAROL)]
+    assert totals == [6, 5, 5]
+
+
+def test_of_some_only_these_are_counted() -> None:
+    presence = Presence([CAROL])
+    join(presence, S1, ALICE)
+    join(presence, S2, BOB)
+    watched = Watched(peers=frozenset([ALICE, BOB, CAROL]))
+
+    assert presence.listing(ALICE, watched).total == 2
+    assert presence.listing(ALICE, WATCH_NONE).total == 0
+
+
+def test_who_takes_another_name_is_listed_under_it() -> None:
+    presence = Presence()
+    join(presence, S1, BOB, "Bob")
+    join(presence, S2, BOB, "Robert")
+    join(presence, S3, BOB)
+
+    assert listed_for(presence, ALICE) == [ListedPeer(BOB, "Robert")]

@@ -811,14 +811,14 @@ def test_a_slow_reader_keeps_its_mail() -> None:
 
 
 def test_any_number_of_slow_readers_is_let_go_at_once() -> None:
-    talk = Conversation(max_unsent_bytes=2048, rate_limit_enabled=False)
+    talk = Conversation(max_unsent_bytes=65_536, rate_limit_enabled=False)
     [alice] = talk.meet("alice")
     readers = [talk.join(f"reader {number}") for number in range(300)]
     for reader in readers:
         reader.stops_reading()
 
-    alice.broadcasts("x" * 1000)
-    alice.broadcasts("y" * 1000)
+    alice.broadcasts("x" * 40_000)
+    alice.broadcasts("y" * 40_000)
     alice.broadcasts("one more")
 
     for reader in readers:

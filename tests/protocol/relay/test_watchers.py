@@ -16,7 +16,7 @@ from agora.protocol.relay.watchers import Watchers
 from agora.testing.conversation import Conversation, Speaker, keys_of
 
 ALICE, BOB, CAROL = (keys_of(name).peer_id for name in ("alice", "bob", "carol"))
-S1, S2 = SessionId("1"), SessionId("2")
+S1, S2, S3 = SessionId("1"), SessionId("2"), SessionId("3")
 
 
 def only(*names: str) -> Watched:
@@ -195,6 +195,55 @@ def test_nobody_hears_of_their_own_peer() -> None:
     ] * 2
 
 
+def test_who_begins_to_watch_in_between_hears_what_is_otherwise_than_it_was_told() -> None:
+    room = Room()
+    room.comes(BOB)
+    room.watchers.watch(S1, ALICE, WATCH_ALL)
+    room.goes(BOB)
+
+    room.watchers.watch(S2, CAROL, WATCH_ALL)  # and is told that he is away
+    room.watchers.watch(S3, CAROL, only("bob"))
+    room.comes(BOB)
+
+    here = PresenceAnswer((ListedPeer(BOB),), ())
+    assert room.told() == [((S2,), here), ((S3,), here)]
+
+
+def test_who_begins_to_watch_in_between_hears_nothing_of_what_was_before() -> None:
+    room = Room()
+    room.watchers.watch(S1, ALICE, WATCH_ALL)
+    room.comes(BOB)
+
+    room.watchers.watch(S2, CAROL, WATCH_ALL)
+    room.watchers.watch(S3, CAROL, only("bob"))
+
+    assert [sessions for sessions, _ in room.told()] == [(S1,)]
+
+
+def test_who_began_to_watch_in_between_is_told_as_all_are_from_then_on() -> None:
+    room = Room()
+    room.watchers.watch(S1, ALICE, WATCH_ALL)
+    room.comes(BOB)
+    room.watchers.watch(S2, CAROL, WATCH_ALL)
+    room.told()
+
+    room.goes(BOB, now=1.0)
+
+    assert [sessions for sessions, _ in room.told(now=2.0)] == [(S1, S2)]
+
+
+def test_any_number_who_watch_the_same_share_one_text() -> None:
+    room = Room()
+    sessions = tuple(SessionId(f"{number}") for number in range(100))
+    for session in sessions:
+        room.watchers.watch(session, ALICE, only("bob", "carol"))
+
+    room.comes(BOB)
+
+    [(told, _)] = room.told()
+    assert told == sessions
+
+
 # In a conversation
 
 
@@ -221,8 +270,10 @@ def test_two_hundred_joins_make_a_few_frames() -> None:
     talk.pass_time(0.1)
 
     assert frames_to(alice) == 1
-    # Each was registered, told of those who came at the same time, and of nothing else.
-    assert {frames_to(other) for other in others} == {2}
+    # Each was registered, told of those who came after it, and of nothing else.
+    *before, last = others
+    assert {frames_to(other) for other in before} == {2}
+    assert frames_to(last) == 1
 
 
 def test_two_hundred_joins_cost_nothing_to_those_who_do_not_watch() -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "Remove",
     "RemoveIds",
     "Send",
+    "SendAll",
     "SessionId",
     "Settle",
     "Store",
@@ -113,6 +114,13 @@ class Send(msgspec.Struct, frozen=True, gc=False):
 
     to: tuple[SessionId, ...]
     text: str
+
+
+class SendAll(msgspec.Struct, frozen=True, gc=False):
+    """Write all these frames to each of these connections, in one go."""
+
+    to: tuple[SessionId, ...]
+    texts: tuple[str, ...]
 
 
 class Deliver(msgspec.Struct, frozen=True, gc=False):
@@ -220,6 +228,7 @@ class Note(msgspec.Struct, frozen=True, gc=False):
 Action = (
     Verify
     | Send
+    | SendAll
     | Deliver
     | Settle
     | Ping

@@ -119,7 +119,7 @@ def is_worth_verifying(
     return (
         isinstance(sealed, PlainSealed)
         and sealed.claimed_sender == sender
-        and set(recipients).issubset(sealed.claimed_to)
+        and sealed.names(recipients)
         and sealed.has_its_id
     )
 

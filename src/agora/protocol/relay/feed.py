@@ -9,15 +9,14 @@ several pings at once).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agora.protocol.relay.actions import Mail, SessionId
 
 __all__ = ["InFlight", "MailFeed"]
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(NamedTuple):
     """What is known of a message that a session was sent and has not settled."""
 
     position: int

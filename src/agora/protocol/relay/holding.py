@@ -66,9 +66,9 @@ class Holding:
 
     def add(self, mail: Mail, ticket: Ticket | None, *, after: str | None) -> Held:
         """Take a message, which has the highest position; it must not overtake *after*."""
-        before = self.find(after)
         held = Held(mail, [ticket] if ticket else [])
-        held.follows = before.mail.position if before else 0
+        if after is not None and (before := self.find(after)):
+            held.follows = before.mail.position
         self._by_position[mail.position] = held
         if mail.envelope_id:
             self._positions[mail.envelope_id] = mail.position

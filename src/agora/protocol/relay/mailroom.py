@@ -8,6 +8,7 @@ no more. What is given up bounces to its sender.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
@@ -72,6 +73,7 @@ class Mailroom:
         self._storage_peers = frozenset(storage_peers)
         self._last_position = last_position
         self._recipients: dict[PeerId, Recipient] = {}
+        self._restless: dict[PeerId, Recipient] = {}  # those for whom something is due some time
         self._giving_up: set[int] = set()  # positions of what bounces, but is not safe to remove
         self._bounces: dict[int, tuple[int, Action]] = {}  # by position: whose it is, and its end
         self.taken = ReplayWindow(
@@ -116,6 +118,7 @@ class Mailroom:
         if self._has_mailbox(peer) or peer in self._recipients:
             recipient = self._recipient(peer)
             actions = recipient.offer(self._positioned(mail), ticket, now, after=after)
+            self._mind(recipient)
             self._forget_idle(recipient)
             return actions
         if not sessions:
@@ -173,6 +176,12 @@ class Mailroom:
     def _forget_idle(self, recipient: Recipient) -> None:
         if recipient.is_idle:
             self._recipients.pop(recipient.peer, None)
+            self._restless.pop(recipient.peer, None)
+
+    def _mind(self, recipient: Recipient) -> None:
+        """Have a recipient looked after at every pulse for as long as anything is due for it."""
+        if recipient.due < math.inf:
+            self._restless[recipient.peer] = recipient
 
     def stored(self, mail: Mail, now: float) -> list[Action]:
         """*mail* is committed."""
@@ -195,6 +204,7 @@ class Mailroom:
         actions = end if refusal.code is ErrorCode.DUPLICATE else []
         if recipient := self._recipients.get(PeerId(mail.recipient)):
             actions += recipient.not_stored(mail, refusal, now)
+            self._mind(recipient)
             self._forget_idle(recipient)
         return actions
 
@@ -206,6 +216,7 @@ class Mailroom:
         if recipient is None:
             return []
         actions = recipient.removed(ids, now, has_worked=has_worked)
+        self._mind(recipient)
         self._forget_idle(recipient)
         return actions
 
@@ -226,7 +237,11 @@ class Mailroom:
     ) -> list[Action]:
         """The application wants these messages later."""
         recipient = self._recipient_of(session)
-        return recipient.nack(session, ids, delay, now) if recipient else []
+        if recipient is None:
+            return []
+        actions = recipient.nack(session, ids, delay, now)
+        self._mind(recipient)
+        return actions
 
     def confirmed(self, session: SessionId, pong_payload: bytes, now: float) -> list[Action]:
         """A WebSocket pong has come, which settles what cannot be acked."""
@@ -299,8 +314,11 @@ class Mailroom:
 
     def pulse(self, now: float) -> list[Action]:
         """Let a moment pass: unacked mail is stored, what was put off comes again."""
-        recipients = list(self._recipients.values())
-        return [action for recipient in recipients for action in recipient.pulse(now)]
+        restless, self._restless = self._restless, {}
+        actions = [action for one in restless.values() for action in one.pulse(now)]
+        for recipient in restless.values():
+            self._mind(recipient)
+        return actions
 
     def tick(self, now: float) -> None:
         """Forget what no longer matters."""

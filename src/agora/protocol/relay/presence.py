@@ -3,33 +3,63 @@ Who is online: peers in the order they came, and the sessions of each.
 
 A peer is online while it has at least one session. Listed storage peers are
 always listed, as the reference does, because their mail is always taken.
+
+How a peer is listed is written once, when it comes or is renamed: a list of
+thousands is told to thousands, and then costs a join of texts that are there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 
-from agora.frames import ListedPeer, Watched
+from agora.frames import WATCH_ALL, ListedPeer, Watched, peer_members
 from agora.keys import PeerId
 from agora.protocol.relay.actions import SessionId
 
-__all__ = ["OnlinePeer", "Presence"]
+__all__ = ["Listing", "OnlinePeer", "Presence"]
 
 
 @dataclass(slots=True)
 class OnlinePeer:
-    """One peer that is online. The name is that of its latest session that gave one."""
+    """
+    One peer that is online.
+
+    Attributes:
+        public_key: Who it is.
+        last_seen: When it joined or sent something.
+        name: That of its latest session that gave one.
+        sessions: Its sessions, in the order they came; never none.
+        members: How frames name it, as :func:`~agora.frames.peer_members` writes it.
+    """
 
     public_key: PeerId
     last_seen: float
-    name: str | None = None
-    sessions: list[SessionId] = field(default_factory=list)
+    name: str | None
+    sessions: tuple[SessionId, ...]
+    members: str
 
     @property
     def listed(self) -> ListedPeer:
         """The peer as others see it."""
         return ListedPeer(self.public_key, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """
+    Whom somebody can reach, each as :func:`~agora.frames.peer_members` writes it.
+
+    Attributes:
+        online: Who is online, in the order they came, as many as were asked for.
+        away: Storage peers that are not.
+        total: How many there are of both, listed or not.
+    """
+
+    online: list[str]
+    away: list[str]
+    total: int
 
 
 class Presence:
@@ -38,7 +68,6 @@ class Presence:
     def __init__(self, storage_peers: Iterable[PeerId] = ()) -> None:
         self._storage_peers = tuple(dict.fromkeys(storage_peers))
         self._online: dict[PeerId, OnlinePeer] = {}
-        self._listeners: dict[SessionId, PeerId] = {}  # of the reference dialect
 
     def __len__(self) -> int:
         return len(self._online)
@@ -46,28 +75,27 @@ class Presence:
     def __contains__(self, peer: object) -> bool:
         return peer in self._online
 
-    def join(
-        self, session: SessionId, peer: PeerId, name: str | None, now: float, *, can_watch: bool
-    ) -> bool:
-        """
-        Add a session; return True when it is the first of its peer.
-
-        Who cannot watch, in the reference dialect, is told of everyone.
-        """
-        entry = self._online.setdefault(peer, OnlinePeer(peer, now))
-        entry.sessions.append(session)
-        if not can_watch:
-            self._listeners[session] = peer
-        entry.name = name or entry.name
+    def join(self, session: SessionId, peer: PeerId, name: str | None, now: float) -> bool:
+        """Add a session; return True when it is the first of its peer."""
+        entry = self._online.get(peer)
+        if entry is None:
+            members = peer_members(ListedPeer(peer, name))
+            self._online[peer] = OnlinePeer(peer, now, name, (session,), members)
+            return True
+        entry.sessions += (session,)
         entry.last_seen = now
-        return len(entry.sessions) == 1
+        if name and name != entry.name:
+            entry.name = name
+            entry.members = peer_members(entry.listed)
+        return False
 
     def leave(self, session: SessionId, peer: PeerId) -> OnlinePeer | None:
         """Remove a session; return the peer when that was its last."""
         entry = self._online[peer]
-        entry.sessions.remove(session)
-        self._listeners.pop(session, None)
-        return None if entry.sessions else self._online.pop(peer)
+        if entry.sessions == (session,):
+            return self._online.pop(peer)
+        entry.sessions = tuple(one for one in entry.sessions if one != session)
+        return None
 
     def saw(self, peer: PeerId, now: float) -> None:
         """Note that *peer* has sent something; who only sends is not online."""
@@ -91,7 +119,7 @@ class Presence:
     def sessions_of(self, peer: str) -> tuple[SessionId, ...]:
         """Return the sessions of *peer*; none when it is offline."""
         entry = self._online.get(PeerId(peer))
-        return tuple(entry.sessions) if entry else ()
+        return entry.sessions if entry else ()
 
     def sessions_of_others(self, peer: PeerId) -> tuple[SessionId, ...]:
         """Return the sessions of every other peer."""
@@ -102,26 +130,33 @@ class Presence:
             for session in entry.sessions
         )
 
-    def sessions_to_tell(self, peer: PeerId) -> tuple[SessionId, ...]:
-        """Return the sessions of other peers that are told of everyone."""
-        return tuple(session for session, key in self._listeners.items() if key != peer)
-
     def others(self, peer: PeerId) -> list[OnlinePeer]:
         """Return every other peer that is online, in the order they came."""
         return [entry for key, entry in self._online.items() if key != peer]
 
-    def listed_for(self, peer: PeerId) -> list[ListedPeer]:
-        """Return whom *peer* can reach: those online, then storage peers that are not."""
-        absent = (key for key in self._storage_peers if key not in self._online and key != peer)
-        away = [ListedPeer(key, is_online=False) for key in absent]
-        return [entry.listed for entry in self.others(peer)] + away
+    # Lists
 
-    def watched_for(self, peer: PeerId, watched: Watched) -> list[ListedPeer]:
-        """Return those whom *peer* watches: who is online, and storage peers that are not."""
+    def listing(
+        self, peer: PeerId, watched: Watched = WATCH_ALL, *, at_most: int | None = None
+    ) -> Listing:
+        """
+        Return whom of those *watched* a session of *peer* can reach, *at_most* so many by name.
+
+        Who is not listed is counted, not looked at: of ten thousand the first
+        thousand cost as much as of one.
+        """
+        own = self._online.get(peer)
+        away = [key for key in self._storage_peers if key not in self._online and key != peer]
         if watched.everyone:
-            return self.listed_for(peer)
-        online = [
-            entry.listed for key in watched.peers - {peer} if (entry := self._online.get(key))
-        ]
-        absent = (key for key in self._storage_peers if key not in self._online and key != peer)
-        return online + [ListedPeer(key, is_online=False) for key in absent if key in watched]
+            # One more than asked for, as the peer's own entry may be among them.
+            stop = None if at_most is None else at_most + 1
+            first: Iterable[OnlinePeer] = islice(self._online.values(), stop)
+            count = len(self._online) - (own is not None)
+        else:
+            away = [key for key in away if key in watched]
+            found = [entry for key in watched.peers if (entry := self._online.get(key))]
+            first, count = found, sum(entry is not own for entry in found)
+        online = [entry.members for entry in first if entry is not own]
+        told_of_away = [peer_members(ListedPeer(key)) for key in away]
+        room = None if at_most is None else max(0, at_most - len(online))
+        return Listing(online[:at_most], told_of_away[:room], count + len(away))

@@ -19,7 +19,6 @@ the positions in order; what it has nacked comes again behind them.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -71,10 +70,16 @@ class Recipient:
         self._taken = taken
         self._feeds: dict[SessionId, MailFeed] = {}
         self._held = Holding()
-        self._settled: set[str] = set()  # ids settled while a page of them may be on its way
-        self._given_up: set[str] = set()  # ids given up that a session still has
+        # Dicts, not sets: an empty one is a third of the size, and most stay empty.
+        self._settled: dict[str, None] = {}  # ids settled while a page of them may be on its way
+        self._given_up: dict[str, None] = {}  # ids given up that a session still has
         self._removals = Removals(peer, max_unknown=limits.mailbox_max_messages)
         self._next_due = math.inf
+
+    @property
+    def due(self) -> float:
+        """When :meth:`pulse` next has something to do; infinity while it has nothing."""
+        return self._next_due
 
     @property
     def is_idle(self) -> bool:
@@ -106,7 +111,7 @@ class Recipient:
         """Close a feed; without any other, what was live is stored, or refused."""
         if self._feeds.pop(session, None) is None:
             return []
-        self._given_up = {one for one in self._given_up if self._is_with_a_feed(one)}
+        self._given_up = {one: None for one in self._given_up if self._is_with_a_feed(one)}
         return [] if self._feeds else self.put_away("its last session has ended")
 
     def put_away(self, why: str) -> list[Action]:
@@ -141,16 +146,19 @@ class Recipient:
             self._forget(mail.envelope_id)
         if self._is_with_a_feed(mail.envelope_id):
             return [Settle(ticket, duplicate(mail.envelope_id, self.peer))] if ticket else []
-        # What has no id cannot be acked.
-        can_go_live = mail.envelope_id and ticket
-        takers = [feed for feed in self._feeds.values() if can_go_live and feed.takes_live]
+        takers, others = [], []
+        for feed in self._feeds.values():
+            # What has no id cannot be acked.
+            if mail.envelope_id and ticket and feed.takes_live:
+                takers.append(feed)
+            elif feed.can_ack:
+                others.append(feed)
         if not takers and not self.has_mailbox:
             raise _unavailable(mail, "it has too much unread already")
         held = self._held.add(mail, ticket, after=after)
         held.is_owed = ticket is None  # a bounce, which nobody would send again
-        for feed in self._feeds.values():
-            if feed.can_ack and feed not in takers:
-                feed.miss()
+        for feed in others:
+            feed.miss()
         return self._go_live(held, takers, now) if takers else self._go_to_mailbox()
 
     def _wait_too(self, held: Held, ticket: Ticket | None) -> list[Action]:
@@ -168,7 +176,7 @@ class Recipient:
         for feed in takers:
             feed.send(held.mail)
             feed.cursor = held.mail.position
-        return [Send(tuple(feed.session for feed in takers), _delivery_text(held.mail))]
+        return [Send(tuple([feed.session for feed in takers]), _delivery_text(held.mail))]
 
     def _go_to_mailbox(self) -> list[Action]:
         stores = self._held.store_through(math.inf)
@@ -259,21 +267,25 @@ class Recipient:
         feed = self._feeds.get(session)  # none where it only sends
         actions: list[Action] = []
         for envelope_id in ids:
-            is_known = self._is_with_a_feed(envelope_id)
+            held = self._held.find(envelope_id)
+            if held is None or held.is_storing:
+                self._remove(envelope_id, is_known=held is not None)
             entry = feed.release(envelope_id) if feed else None
             self._note_settled(envelope_id)
-            held = self._held.find(envelope_id)
             if held is not None:
                 self._held.let_go(held)
                 actions += self._answer_all(held, ReceiptStatus.DELIVERED, now)
             elif entry is not None:
                 self._remember(entry.sender, envelope_id, now)
-            if held is None or held.is_storing:
-                self._remove(envelope_id, is_known=is_known or held is not None)
-        return actions + self._removals.ask() + (self._read_on(feed) if feed else [])
+        if self._removals:
+            actions += self._removals.ask()
+        if feed and feed.wants_page:
+            actions += self._read_on(feed)
+        return actions
 
     def _remove(self, envelope_id: str, *, is_known: bool) -> None:
         """Have an acked message leave the mailbox, if it can be there."""
+        is_known = is_known or self._is_with_a_feed(envelope_id)
         may_be_there = not all(feed.is_caught_up for feed in self._feeds.values())
         if self.has_mailbox and (is_known or may_be_there or not self._feeds):
             self._removals.add(envelope_id, is_known=is_known)
@@ -328,12 +340,12 @@ class Recipient:
         """*mail* has expired or died: it does not come again, unless it is sent again."""
         self._note_settled(mail.envelope_id)
         if self._is_with_a_feed(mail.envelope_id):
-            self._given_up.add(mail.envelope_id)
+            self._given_up[mail.envelope_id] = None
 
     def _forget(self, envelope_id: str) -> None:
         """Treat what was given up as if it had never been here: it is sent again."""
-        self._given_up.discard(envelope_id)
-        self._settled.discard(envelope_id)
+        self._given_up.pop(envelope_id, None)
+        self._settled.pop(envelope_id, None)
         for feed in self._feeds.values():
             feed.release(envelope_id)
 
@@ -370,7 +382,8 @@ class Recipient:
         return [Settle(ticket, _unavailable(held.mail, why)) for ticket in held.tickets]
 
     def _is_with_a_feed(self, envelope_id: str) -> bool:
-        return any(feed.has(envelope_id) for feed in self._feeds.values())
+        # A list, not a generator: of one or two feeds, for every message.
+        return any([feed.has(envelope_id) for feed in self._feeds.values()])
 
     def _is_with_a_session(self, position: int) -> bool:
         return any(
@@ -383,18 +396,22 @@ class Recipient:
     def _answer_all(self, held: Held, status: ReceiptStatus, now: float) -> list[Action]:
         self._remember(held.mail.sender, held.mail.envelope_id, now)
         receipt = Receipt(held.mail.envelope_id, self.peer, status)
-        of_repeat = replace(receipt, is_of_repeat=True)
-        outcomes = itertools.chain([receipt], itertools.repeat(of_repeat))
-        return [Settle(*answer) for answer in zip(held.tickets, outcomes, strict=False)]
+        answers: list[Action] = [Settle(ticket, receipt) for ticket in held.tickets[:1]]
+        if len(held.tickets) > 1:
+            of_repeat = replace(receipt, is_of_repeat=True)
+            answers += [Settle(ticket, of_repeat) for ticket in held.tickets[1:]]
+        return answers
 
     def _remember(self, sender: str, envelope_id: str, now: float) -> None:
         self._taken.add((sender, self.peer, envelope_id), now)
 
     def _note_settled(self, envelope_id: str) -> None:
+        is_fetching = False
         for feed in self._feeds.values():
             feed.drop(envelope_id)
-        if envelope_id and any(feed.is_fetching for feed in self._feeds.values()):
-            self._settled.add(envelope_id)
+            is_fetching = is_fetching or feed.is_fetching
+        if is_fetching and envelope_id:
+            self._settled[envelope_id] = None
 
     def _forget_settled(self) -> None:
         if not any(feed.is_fetching for feed in self._feeds.values()):

@@ -7,6 +7,7 @@ itself here are proven: the others are turned away, or end at the first proof.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agora.codes import ErrorCode
@@ -19,10 +20,12 @@ from agora.frames import (
     encode_presence,
     encode_presence_changes,
     encode_registered,
+    peer_entries,
 )
 from agora.keys import PeerId
 from agora.limits import Limits
 from agora.protocol.relay.actions import Action, Note, Send, SessionId
+from agora.protocol.relay.announcements import Announcements
 from agora.protocol.relay.budgets import Budgets
 from agora.protocol.relay.pins import Pins
 from agora.protocol.relay.policies import ProofPolicy
@@ -86,7 +89,9 @@ class Registry:
         self._storage_peers = frozenset(storage_peers)
         self._budgets = budgets
         self._members: dict[SessionId, Member] = {}
+        self._announced_limits = _announced(limits)
         self._watchers = Watchers(limits.presence_interval, self.presence.find)
+        self._announcements = Announcements(limits.presence_interval)
 
     def __getitem__(self, session: SessionId) -> Member:
         return self._members[session]
@@ -153,9 +158,14 @@ class Registry:
             {"session": member.session, "peer": member.peer, "proven": int(member.is_proven)},
         )
         actions: list[Action] = [Send((member.session,), text), note]
+        if member.receives:
+            actions += self._come_online(member, now)
+        # Behind that, so that nobody hears of its own coming.
         if member.is_proven:
             self._watchers.watch(member.session, member.peer, watched)
-        return actions + (self._come_online(member, now) if member.receives else [])
+        else:
+            self._announcements.listen(member.session)
+        return actions
 
     def unproven_sessions_of(self, peer: PeerId) -> tuple[SessionId, ...]:
         """Return the sessions that speak for a key without having proven it."""
@@ -163,26 +173,29 @@ class Registry:
         return tuple(one for one in sessions if not self._members[one].is_proven)
 
     def _registered(self, member: Member, watched: Watched, pending: int, now_ms: int) -> str:
+        peer, session = member.peer, member.session
         if not member.is_proven:
-            listed = self.presence.listed_for(member.peer)
-            return encode_registered(member.peer, member.session, listed, self._relay)
-        listed = self.presence.watched_for(member.peer, watched)
+            listing = self.presence.listing(peer)
+            entries = peer_entries(listing.online, listing.away)
+            return encode_registered(peer, session, entries, self._relay)
+        listing = self.presence.listing(peer, watched, at_most=_MAX_LISTED)
         more = agora_members(
             now_ms=now_ms,
             pending=pending,
-            peers_total=len(listed),
-            limits=_announced(self._limits),
+            peers_total=listing.total,
+            limits=self._announced_limits,
         )
-        shown = listed[:_MAX_LISTED]
-        return encode_registered(member.peer, member.session, shown, self._relay, more)
+        entries = peer_entries(listing.online, listing.away, have_state=True)
+        return encode_registered(peer, session, entries, self._relay, more)
 
     def _come_online(self, member: Member, now: float) -> list[Action]:
         before = self.presence.find(member.peer)
-        is_first = self.presence.join(
-            member.session, member.peer, member.name, now, can_watch=member.is_proven
-        )
+        is_first = self.presence.join(member.session, member.peer, member.name, now)
         self._watchers.note(member.peer, before, now)
-        return self._announce(member.peer, is_online=True) if is_first else []
+        if not is_first:
+            return []
+        listed = ListedPeer(member.peer, member.name)
+        return [*self._announcements.announce(encode_presence(listed, is_online=True), now)]
 
     # Going
 
@@ -190,6 +203,7 @@ class Registry:
         """Close a session; the others are told when it was the last of its peer."""
         member = self._members.pop(session)
         self._watchers.unwatch(session)
+        self._announcements.leave(session)
         actions: list[Action] = [Note("left", {"session": session, "peer": member.peer})]
         if not member.receives:
             return actions
@@ -198,7 +212,8 @@ class Registry:
         self._watchers.note(member.peer, before, now)
         # A listed storage peer never goes offline for the reference: its mail is always taken.
         if gone and member.peer not in self._storage_peers:
-            actions += self._announce(gone.public_key, is_online=False, last=gone.listed)
+            text = encode_presence(gone.listed, is_online=False)
+            actions += self._announcements.announce(text, now)
         return actions
 
     # Telling
@@ -207,25 +222,25 @@ class Registry:
         """Tell *session* of these peers from now on, and of their present state at once."""
         own = self._members[session].peer
         self._watchers.watch(session, own, watched)
-        listed = self.presence.watched_for(own, watched)
-        online = [peer for peer in listed if peer.is_online]
-        known = {peer.public_key for peer in online}
-        offline = sorted(watched.peers - known - {own})
-        return [Send((session,), encode_presence_changes(online[:_MAX_LISTED], offline))]
+        listing = self.presence.listing(own, watched, at_most=_MAX_LISTED)
+        offline = sorted(peer for peer in watched.peers - {own} if peer not in self.presence)
+        text = encode_presence_changes(peer_entries(listing.online), offline)
+        return [Send((session,), text)]
 
-    def _announce(
-        self, peer: PeerId, *, is_online: bool, last: ListedPeer | None = None
-    ) -> list[Action]:
-        """Tell the sessions of the reference dialect, each change as it happens."""
-        others = self.presence.sessions_to_tell(peer)
-        listed = last or self.presence.find(peer)
-        if not others or listed is None:
+    def catch_up(self, peers: Iterable[str]) -> list[Action]:
+        """Tell the sessions of *peers* what they have not heard: they are to hear from somebody."""
+        if not self._announcements:
             return []
-        return [Send(others, encode_presence(listed, is_online=is_online))]
+        sessions = (session for peer in peers for session in self.presence.sessions_of(peer))
+        return [*self._announcements.catch_up(sessions)]
 
-    def pulse(self, now: float) -> list[Send]:
+    def catch_up_all(self) -> list[Action]:
+        """Tell everyone what they have not heard: all are to hear from somebody."""
+        return [*self._announcements.tell_now()]
+
+    def pulse(self, now: float) -> list[Action]:
         """Tell what was gathered, when it is time."""
-        return self._watchers.pulse(now)
+        return [*self._watchers.pulse(now), *self._announcements.pulse(now)]
 
 
 _MAX_LISTED = 1_000

@@ -31,7 +31,7 @@ class Removals:
         self._max_unknown = max_unknown
         self._known: dict[str, None] = {}
         self._unknown: dict[str, None] = {}
-        self._asked: set[str] = set()
+        self._asked: dict[str, None] = {}
 
     def __contains__(self, envelope_id: object) -> bool:
         return envelope_id in self._known or envelope_id in self._unknown
@@ -49,15 +49,16 @@ class Removals:
     def ask(self) -> list[Action]:
         """Return the job for what no job was asked for yet."""
         wanted = [*self._known]
-        if self._asked.isdisjoint(self._unknown):
+        if self._asked.keys().isdisjoint(self._unknown):
             wanted += self._unknown
         new = tuple(one for one in wanted if one not in self._asked)
-        self._asked.update(new)
+        self._asked.update(dict.fromkeys(new))
         return [RemoveIds(self._peer, new)] if new else []
 
     def done(self, ids: Sequence[str], *, has_worked: bool) -> None:
         """A job has ended; what it could not remove is asked for again."""
-        self._asked.difference_update(ids)
+        for envelope_id in ids:
+            self._asked.pop(envelope_id, None)
         for envelope_id in ids if has_worked else ():
             self._known.pop(envelope_id, None)
             self._unknown.pop(envelope_id, None)

@@ -240,7 +240,7 @@ class Router:
         # To ask again whether something arrived costs nothing: it is the cheap way to be sure.
         new = [to for to in tickets if not self._is_repeat(parcel, to, now)]
         self._spend(member, self._cost_of(new), now)
-        actions: list[Action] = []
+        actions = self.registry.catch_up(tickets)  # of the sender's coming, before it is heard
         for to, ticket in tickets.items():
             try:
                 if to not in new:
@@ -271,7 +271,8 @@ class Router:
         note = Note(
             "broadcast", {"id": parcel.envelope_id, "from": member.peer, "count": len(others)}
         )
-        return [Send(others, text), Settle(ticket, receipt), note]
+        caught_up = self.registry.catch_up_all()
+        return [*caught_up, Send(others, text), Settle(ticket, receipt), note]
 
     def _check_rate(self, member: Member, recipients: tuple[str, ...], now: float) -> int:
         """Refuse what may not come in now; return what it costs."""
