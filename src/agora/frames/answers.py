@@ -24,6 +24,7 @@ from agora.frames.members import (
     is_nonce,
     name_member,
     number_or_none,
+    string_text,
     text_or_none,
     type_text,
 )
@@ -487,7 +488,7 @@ def encode_receipt(
 ) -> str:
     """Return the ``receipt`` frame."""
     counted = "" if count is None else f',"count":{count}'
-    answered = f'"id":{json_text(envelope_id)},"to":{json_text(to)}'
+    answered = f'"id":{string_text(envelope_id)},"to":{string_text(to)}'
     return f'{{"type":"receipt",{answered},"status":"{status}"{counted}}}'
 
 

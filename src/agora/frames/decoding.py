@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from agora.canonical import check_depth
+from agora.canonical import MAX_DEPTH, check_depth
 from agora.errors import CanonicalJSONError
 from agora.frames.members import PROTOCOL
 from agora.frames.requests import (
@@ -57,12 +57,17 @@ def decode_request(data: str | bytes, *, protocol: int = PROTOCOL) -> Request:
 
 
 def _is_shallow(text: str) -> bool:
+    if len(text) <= _TOO_SHORT_TO_BE_DEEP:
+        return True
     try:
         check_depth(text)
     except CanonicalJSONError:
         return False
     return True
 
+
+_TOO_SHORT_TO_BE_DEEP: Final = 2 * MAX_DEPTH + 280
+"""Characters: two for each level, and an envelope's id, sender and signature are in no level."""
 
 _REFERENCE: Final = plain_decoder(PlainMessageShape | BroadcastShape | PingShape)
 _AGORA: Final = plain_decoder(MessageShape | BroadcastShape | AckShape | PingShape)

@@ -25,6 +25,7 @@ __all__ = [
     "is_nonce",
     "name_member",
     "number_or_none",
+    "string_text",
     "text_or_none",
     "type_text",
 ]
@@ -98,6 +99,11 @@ def text_or_none(value: Json) -> str | None:
 def encode(members: Mapping[str, Json]) -> str:
     """Write a frame; what is None is left out, as the protocol wants absent values."""
     return json_text({name: value for name, value in members.items() if value is not None})
+
+
+def string_text(value: str) -> str:
+    """Write a string; an id, which has nothing to escape, at once."""
+    return f'"{value}"' if value.isascii() and value.isalnum() else json_text(value)
 
 
 def name_member(name: str | None) -> str:
