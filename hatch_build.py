@@ -1,8 +1,8 @@
 """
 Compile the core to C: the same sources, read by mypyc, for whoever has a C compiler.
 
-Hatchling runs this for a wheel, `make compiled` for the working tree
-(``python hatch_build.py``). Which modules, and why those, stands in pyproject.toml;
+Hatchling runs this for a wheel, the Makefile for the working tree (``python
+hatch_build.py``). Which modules, and why those, stands in pyproject.toml;
 docs/explanation/decisions/0019-compiled-core.md has what it gains.
 
 The rule kept here: nobody needs a compiler. Where there is none, or it fails, the
@@ -12,11 +12,13 @@ core stays plain Python, and one line says so. ``AGORA_COMPILE`` decides otherwi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
+import time
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,6 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).parent
 SOURCE = ROOT / "src"
-LIBRARY = "agora__mypyc"
-"""All compiled code, as one file; each module is a small one beside its source that calls it."""
 
 
 class CompiledCore(BuildHookInterface[Any]):
@@ -41,12 +41,11 @@ class CompiledCore(BuildHookInterface[Any]):
             return  # its sources will be edited: the Makefile compiles those, and knows when
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
-        if compiled := compile_core(self.config["modules"], folder):
+        if compiled := compile_core(_modules(self.config), folder):
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
-            build_data["force_include"].update(
-                {str(path): str(path.relative_to(folder)) for path in compiled}
-            )
+            inside = {str(path): str(path.relative_to(folder)) for path in compiled}
+            build_data["force_include"].update(inside)
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was compiled: it is in the wheel."""
@@ -54,38 +53,45 @@ class CompiledCore(BuildHookInterface[Any]):
             self._folder.cleanup()
 
 
-def compile_core(modules: Iterable[str], folder: Path) -> list[Path]:
+# Compiling
+
+
+def compile_core(modules: Iterable[Path], folder: Path) -> list[Path]:
     """Compile *modules* into *folder*; return the files, none where it cannot be done."""
-    wish = _wish()
-    if wish == "never":
+    if _wish() == "never":
         return []
-    print("compiling the core (20 seconds; AGORA_COMPILE=never leaves it out)", file=sys.stderr)
+    print("compiling the core, half a minute (AGORA_COMPILE=never: not)", file=sys.stderr)
     try:
         _compile(modules, folder)
-    except (Exception, SystemExit) as error:  # mypyc ends the process over an error of types
-        if wish == "always":
+    except (Exception, SystemExit) as error:  # mypy exits over what it does not understand
+        if _wish() == "always":
             raise
-        reason = str(error).partition("\n")[0]
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         print(f"the core stays plain Python, which is slower: {reason}", file=sys.stderr)
         return []
     return _compiled(folder)
 
 
-def _compile(modules: Iterable[str], folder: Path) -> None:
+def _compile(modules: Iterable[Path], folder: Path) -> None:
     # Imported here, as a pure wheel needs none of them.
     from mypyc.build import mypycify
     from setuptools import Extension
 
-    with tempfile.TemporaryDirectory() as work:
-        # Whether anything can be compiled is known at once, rather than behind mypyc.
+    # From the root, as the names of sources end up in what is compiled: in its tracebacks.
+    with tempfile.TemporaryDirectory() as work, contextlib.chdir(ROOT):
+        # Whether there is a compiler is known at once, rather than behind mypyc.
         probe = Path(work, "probe.c")
         probe.write_text("#include <Python.h>\nvoid PyInit_probe(void) {}\n")
         _build([Extension("probe", [str(probe)])], work, work)
         extensions = mypycify(
-            ["--config-file=", f"--cache-dir={work}/types", *(f"src/{one}" for one in modules)],
+            [
+                "--config-file=",
+                f"--cache-dir={work}/types",
+                *(str(path.relative_to(ROOT)) for path in modules),
+            ],
             opt_level="1",  # as fast as 3 by measurement, in two thirds of the time
             debug_level="0",
-            group_name="agora",
+            group_name="agora",  # one library holds it all; each module is a door to it
             target_dir=work,
         )
         _build(extensions, str(folder), work)
@@ -106,42 +112,49 @@ def _build(extensions: list[Any], folder: str, work: str) -> None:
 
 def main() -> None:
     """Have the compiled core in the working tree, or with ``never`` the plain one."""
-    os.chdir(ROOT)
-    if _wish() == "never":
-        _remove()
-    elif not _library() or stale_sources():
-        _remove()
-        compile_core(compiled_modules(), SOURCE)
+    if _wish() != "never" and _library() and not changed_sources():
+        return
+    for path in _compiled(SOURCE):
+        path.unlink()
+    begun = time.time()
+    compile_core(compiled_modules(), SOURCE)
+    if library := _library():
+        os.utime(library, (begun, begun))  # what was edited meanwhile is newer
 
 
-def compiled_modules() -> list[str]:
-    """Return the modules that are compiled, as paths below ``src``."""
+def compiled_modules() -> list[Path]:
+    """Return the modules that are compiled where that is possible."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    hooks = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]
-    modules: list[str] = hooks["custom"]["modules"]
-    return modules
+    return _modules(project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"])
 
 
-def stale_sources() -> list[Path]:
+def watched_sources() -> list[Path]:
+    """Return what the compiled core is made of: its modules, and neighbours with constants."""
+    folders = {module.parent for module in compiled_modules()}
+    return [path for folder in folders for path in folder.glob("*.py")]
+
+
+def changed_sources() -> list[Path]:
     """Return what has changed since the tree was compiled; nothing where it is not."""
-    if not (library := _library()):
+    library = _library()
+    if library is None:
         return []
     built = library.stat().st_mtime
-    sources = [ROOT / "pyproject.toml", *(SOURCE / module for module in compiled_modules())]
+    sources = [ROOT / "pyproject.toml", *watched_sources()]
     return [path for path in sources if path.stat().st_mtime > built]
 
 
+def _modules(config: Mapping[str, Any]) -> list[Path]:
+    found = (path for pattern in config["modules"] for path in SOURCE.glob(pattern))
+    return sorted(path for path in found if path.name not in config["not-modules"])
+
+
 def _library() -> Path | None:
-    return next(SOURCE.glob(f"{LIBRARY}.*"), None)
+    return next((path for path in _compiled(SOURCE) if "__mypyc" in path.name), None)
 
 
 def _compiled(folder: Path) -> list[Path]:
-    return [path for end in (".so", ".pyd") for path in folder.rglob(f"*{end}")]
-
-
-def _remove() -> None:
-    for path in _compiled(SOURCE):
-        path.unlink()
+    return [path for end in ("so", "pyd") for path in folder.rglob(f"*.{end}")]
 
 
 def _wish() -> str:

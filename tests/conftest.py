@@ -28,6 +28,6 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def pytest_configure() -> None:
     """Refuse to test what was compiled from other sources than those that are read here."""
     is_in_tree = hatch_build.SOURCE in Path(agora.__file__).parents
-    if is_in_tree and (changed := hatch_build.stale_sources()):
+    if is_in_tree and (changed := hatch_build.changed_sources()):
         names = ", ".join(path.name for path in changed)
         pytest.exit(f"compiled before {names} changed: make compiled, or make pure", returncode=2)

@@ -1,10 +1,13 @@
-"""The package as a user gets it: a wheel in an empty environment, with and without the relay."""
+"""The package as a user gets it: a wheel in an empty environment, plain or compiled."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,21 +15,33 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-def _run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def _run(
+    *command: str | Path, folder: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(part) for part in command], cwd=folder, capture_output=True, text=True, timeout=240
+        [str(part) for part in command],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
+
+
+def _build_wheel(folder: Path, **environment: str) -> tuple[Path, str]:
+    """Build a wheel; return it with what was said."""
+    command = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder)
+    built = _run(*command, folder=ROOT, **environment)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = folder.glob("agora_relay-*.whl")
+    return wheel, built.stderr
 
 
 @pytest.fixture(scope="module")
 def client_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment that has the wheel and what a client needs, no more."""
     folder = tmp_path_factory.mktemp("wheel")
-    built = _run(
-        sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, folder=ROOT
-    )
-    assert built.returncode == 0, built.stderr
-    (wheel,) = folder.glob("agora_relay-*.whl")
+    wheel, _ = _build_wheel(folder, AGORA_COMPILE="never")
     venv.create(folder / "empty", with_pip=True)
     python = folder / "empty" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     locked = ROOT / "requirements" / "client.txt"
@@ -79,3 +94,33 @@ def test_the_wheel_is_typed_and_carries_its_licence(client_python: Path, tmp_pat
         "LICENSE",
         "py.typed",
     ]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_a_compiled_wheel_is_for_one_platform_and_runs_compiled(tmp_path: Path) -> None:
+    wheel, _ = _build_wheel(tmp_path, AGORA_COMPILE="always")
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(tmp_path / "site")
+    script = "from agora.build import is_compiled; import agora.relay; print(is_compiled())"
+
+    ran = _run(sys.executable, "-c", script, folder=tmp_path, PYTHONPATH=str(tmp_path / "site"))
+
+    assert not wheel.name.endswith("-none-any.whl")
+    assert ran.stdout.strip() == "True", ran.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="CC names the compiler elsewhere")
+def test_without_a_compiler_the_wheel_is_plain_python_and_says_so(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "cc")
+
+    wheel, said = _build_wheel(tmp_path, AGORA_COMPILE="auto", CC=nowhere)
+
+    assert wheel.name.endswith("-none-any.whl")
+    assert "the core stays plain Python" in said
+
+
+def test_a_plain_wheel_carries_nothing_compiled(client_python: Path, tmp_path: Path) -> None:
+    script = "from agora.build import is_compiled; print(is_compiled())"
+
+    assert _run(client_python, "-c", script, folder=tmp_path).stdout.strip() == "False"

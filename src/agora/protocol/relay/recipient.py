@@ -359,7 +359,7 @@ class Recipient:
         for feed in self._feeds.values():
             if feed.resume(now):
                 actions += self._read_on(feed)
-        postponed = (until for feed in self._feeds.values() for until in feed.postponed.values())
+        postponed = [until for feed in self._feeds.values() for until in feed.postponed.values()]
         self._next_due = min(self._held.next_deadline(), *postponed, math.inf)
         return actions
 

@@ -231,7 +231,7 @@ class Registry:
         """Tell the sessions of *peers* what they have not heard: they are to hear from somebody."""
         if not self._announcements:
             return []
-        sessions = (session for peer in peers for session in self.presence.sessions_of(peer))
+        sessions = [session for peer in peers for session in self.presence.sessions_of(peer)]
         return [*self._announcements.catch_up(sessions)]
 
     def catch_up_all(self) -> list[Action]:
