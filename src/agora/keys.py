@@ -27,6 +27,7 @@ __all__ = [
     "KeyPair",
     "PeerId",
     "is_peer_id",
+    "is_signature",
     "peer_id",
     "verify",
 ]
@@ -100,6 +101,11 @@ def peer_id(text: str) -> PeerId:
     return text
 
 
+def is_signature(value: object) -> TypeGuard[str]:
+    """Tell whether *value* could be a signature: 128 lower-case hex digits."""
+    return isinstance(value, str) and _SIGNATURE.fullmatch(value) is not None
+
+
 def verify(peer_id: object, signature: object, data: bytes) -> bool:
     """
     Tell whether *signature* is *peer_id*'s over *data*, whatever the two may be.
@@ -110,7 +116,7 @@ def verify(peer_id: object, signature: object, data: bytes) -> bool:
     point = _point(peer_id) if isinstance(peer_id, str) else None
     if point is None:
         return False
-    if not isinstance(signature, str) or _SIGNATURE.fullmatch(signature) is None:
+    if not is_signature(signature):
         return False
     if signature[:_POINT_DIGITS] in REFUSED_POINTS:
         return False

@@ -23,7 +23,7 @@ import msgspec
 from agora.canonical import Json, parse_json
 from agora.ecmascript import is_number
 from agora.errors import EnvelopeError
-from agora.keys import PeerId, is_peer_id, verify
+from agora.keys import PeerId, is_peer_id, is_signature, verify
 from agora.plain_json import plain_text
 from agora.shape import EnvelopeShape
 
@@ -203,14 +203,15 @@ class PlainSealed(Sealed):
         """
         Find out whether it is an envelope; return its id.
 
-        With *signature* false its sender is taken at its word.
+        With *signature* false its sender is taken at its word, if there is what could be one:
+        `wire_text` escapes nothing.
 
         Raises:
             EnvelopeError: If it is not, for the reason that `open_envelope` gives.
         """
         if not self.has_its_id:
             raise EnvelopeError(ID_MISMATCH, "`id` is not the SHA-256 of the canonical text")
-        if signature and not self.is_genuine:
+        if not (self.is_genuine if signature else is_signature(self._members.signature)):
             raise EnvelopeError(INVALID_SIGNATURE, "not signed by the key in `from`")
         return self._id
 
@@ -227,6 +228,8 @@ def wire_text(canonical: str, envelope_id: str, signature: str) -> str:
 
 def read_plain(members: EnvelopeShape) -> PlainSealed | None:
     """Return the envelope that has these members; None where it has to be read in full."""
+    if len(members.id) != _ID_DIGITS or len(members.signature) != _SIGNATURE_DIGITS:
+        return None
     sender, to, timestamp = members.sender, members.to, members.timestamp
     if not (is_peer_id(sender) and _are_recipients(to) and abs(timestamp) <= _MAX_EXACT):
         return None
@@ -257,6 +260,9 @@ def _text(value: str | None) -> str:
 
 
 _ENCODER: Final = msgspec.json.Encoder()
+
+_ID_DIGITS: Final = 64
+_SIGNATURE_DIGITS: Final = 128
 
 _MAX_EXACT: Final = 2**53
 """Up to here every integer is a double of its own."""

@@ -220,6 +220,16 @@ def test_a_deep_payload_is_taken_or_refused_alike(depth: int) -> None:
     assert_both_ways_agree(text.replace('"payload":null', f'"payload":{"[" * depth}{"]" * depth}'))
 
 
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 2, MAX_DEPTH - 1, MAX_DEPTH + 10])
+def test_an_envelope_that_is_short_but_for_its_depth_is_refused_alike(depth: int) -> None:
+    envelope = (
+        f'{{"id":"","type":"","to":["*"],"timestamp":0,"payload":{"[" * depth}{"]" * depth},'
+        f'"signature":"","from":"{ALICE.peer_id}"}}'
+    )
+
+    assert_both_ways_agree(f'{{"type":"broadcast","envelope":{envelope}}}')
+
+
 def test_an_ordinary_message_goes_the_short_way() -> None:
     payload = {"text": "héllo 😀", "scores": [1, 0.25, 3.0], "ok": True}
     letter = seal(ALICE, type="publish", payload=payload, to=BOB.peer_id, timestamp_ms=1)

@@ -67,7 +67,11 @@ def _is_shallow(text: str) -> bool:
 
 
 _TOO_SHORT_TO_BE_DEEP: Final = 2 * MAX_DEPTH + 280
-"""Characters: two for each level, and an envelope's id, sender and signature are in no level."""
+"""
+Characters: two for each level, and an envelope's id, sender and signature are in no level.
+
+`read_plain` takes no envelope in which one of these is shorter.
+"""
 
 _REFERENCE: Final = plain_decoder(PlainMessageShape | BroadcastShape | PingShape)
 _AGORA: Final = plain_decoder(MessageShape | BroadcastShape | AckShape | PingShape)

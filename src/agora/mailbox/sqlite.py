@@ -175,10 +175,13 @@ class SqliteMailbox:
 
     def page(self, recipient: str, *, after: int, max_messages: int, max_bytes: int) -> Page:
         """Return the mail behind *after*."""
+        is_alone = not self._database.in_transaction
         self._database.text_factory = str  # which is quick, and raises at what is not UTF-8
         try:
             return self._page(recipient, after, max_messages, max_bytes)
         except sqlite3.OperationalError:
+            if not (is_alone or self._database.in_transaction):
+                raise  # a full disk has undone what was done before, which must be told
             self._database.text_factory = decode
             return self._page(recipient, after, max_messages, max_bytes)
         finally:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from agora.codes import CloseCode
 from agora.envelope import Envelope
 from agora.frames import encode_submit
 from agora.protocol.relay.policies import VerifyPolicy
-from agora.testing.conversation import Conversation, Speaker
+from agora.testing.conversation import Conversation, Speaker, keys_of
 
 
 def forged(envelope: Envelope) -> str:
@@ -166,6 +167,21 @@ def test_a_relay_that_stops_takes_what_has_come() -> None:
     assert mail.envelope_id == envelope.id
 
 
+def test_what_waits_in_a_session_that_proves_nothing_ends_with_it() -> None:
+    talk = Conversation()
+    alice, bob = talk.meet("alice", "bob")
+
+    with talk.busy_cores():
+        alice.sends(bob, "hi")
+        owner = talk.prove("alice")
+
+        assert alice.hears() == ["error proof_required"]
+        assert alice.close_code is CloseCode.PROOF_REQUIRED
+        assert owner.hears() == ["registered with bob"]
+
+    assert "alice: hi" not in bob.hears()
+
+
 # --verify session
 
 
@@ -195,6 +211,37 @@ def test_sender_recipient_and_id_are_checked_all_the_same() -> None:
         "error recipient_mismatch",
         "error invalid_envelope",
     ]
+
+
+@pytest.mark.parametrize("signature", ["", "5" * 127 + "F", '"},"type":"pong","x":{"":"'])
+def test_what_cannot_be_a_signature_is_not_passed_on(signature: str) -> None:
+    talk = Conversation(verify=VerifyPolicy.SESSION)
+    alice, bob = talk.meet_proven("alice", "bob")
+    envelope = alice.seals(bob.id, "hi").to_dict() | {"signature": signature.ljust(128)}
+
+    for signed in (envelope, envelope | {"signature": signature}):
+        alice.says({"type": "message", "to": bob.id, "envelope": signed})
+
+    assert bob.texts() == []
+    assert [line.split(":")[0] for line in alice.hears()] == ["error invalid_envelope"] * 2
+
+
+def test_the_relay_itself_looks_into_nothing_that_is_forged() -> None:
+    talk = Conversation(verify=VerifyPolicy.SESSION)
+    alice, bob = talk.meet_proven("alice", "bob")
+    relay = keys_of("relay").peer_id
+    envelope = alice.seals([bob.id, relay], "hi")
+
+    alice.says(
+        {
+            "type": "message",
+            "to": [bob.id, relay],
+            "envelope": envelope.to_dict() | {"signature": "5" * 128},
+        }
+    )
+
+    assert bob.hears() == ["alice: hi"]
+    assert alice.hears() == ["error invalid_envelope"]
 
 
 def test_who_has_proven_nothing_is_verified_all_the_same() -> None:

@@ -99,7 +99,7 @@ class Parcel(NamedTuple):
         sender: The key that the connection registered.
         envelope_id: The verified id; ``""`` for an opaque envelope.
         text: The envelope as JSON text, stripped of members that are not signed.
-        sealed: What it came as, where it is a verified envelope; None for legacy and opaque ones.
+        sealed: What it came as, where it is an envelope of today; None for legacy and opaque ones.
     """
 
     sender: PeerId
@@ -108,8 +108,16 @@ class Parcel(NamedTuple):
     sealed: Sealed | None = None
 
     def open(self) -> Envelope | None:
-        """Return the verified envelope, to be looked into; None for legacy and opaque ones."""
-        return open_envelope(self.sealed) if self.sealed else None
+        """
+        Return the verified envelope, to be looked into; None for legacy and opaque ones.
+
+        Raises:
+            Refusal: ``invalid_envelope``, where its signature was not looked at before.
+        """
+        try:
+            return open_envelope(self.sealed) if self.sealed else None
+        except EnvelopeError as error:
+            raise _invalid(error) from error
 
 
 def is_worth_verifying(

@@ -355,6 +355,8 @@ class RelaySession:
 
     def _take_awaited(self, count: int, now: float) -> list[Action]:
         ready, self._awaited = self._awaited[:count], self._awaited[count:]
+        if self._router.registry.get(self.id) is None:
+            return []  # its key has proven itself in another session: it speaks for nobody
         return [action for message in ready for action in self._take_in(message, now)]
 
     def _take_in(self, message: _Message, now: float) -> list[Action]:
