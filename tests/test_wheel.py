@@ -21,7 +21,7 @@ def _run(
     return subprocess.run(
         [str(part) for part in command],
         cwd=folder,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": "", **environment},  # the wheel, not this tree
         capture_output=True,
         text=True,
         timeout=240,
