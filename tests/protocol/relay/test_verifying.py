@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agora.codes import CloseCode
+from agora.canonical import Json
 from agora.envelope import Envelope
 from agora.frames import encode_submit
 from agora.protocol.relay.policies import VerifyPolicy
@@ -111,7 +112,7 @@ def test_a_message_to_many_counts_as_many_before_it_is_verified() -> None:
     with talk.busy_cores():
         for number in range(4):
             envelope = alice.seals([bob.id, carol.id], number)
-            to = [bob.id, carol.id]
+            to: list[Json] = [bob.id, carol.id]
             alice.says({"type": "message", "to": to, "envelope": envelope.to_dict()})
 
         assert talk.cores.waiting == 2
