@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
 PURE   := $(VENV)/pure
-CORE_TESTS := tests/protocol tests/properties $(wildcard tests/test_*.py)
+CORE_TESTS := tests/protocol tests/properties tests/test_frames.py tests/test_envelope.py tests/test_vectors.py
 
 .PHONY: help demo test test-pure test-long faults lint check format interop pages lock \
 	core compiled pure clean
