@@ -47,7 +47,6 @@ _POINT_DIGITS: Final = 64
 
 _PEER_ID: Final = re.compile(PUBLIC_KEY_PREFIX + "[0-9a-f]{64}")
 _PRIVATE_KEY: Final = re.compile(PRIVATE_KEY_PREFIX + "[0-9a-f]{64}")
-_SIGNATURE: Final = re.compile("[0-9a-f]{128}")
 
 
 def _refused_points() -> frozenset[str]:
@@ -103,7 +102,17 @@ def peer_id(text: str) -> PeerId:
 
 def is_signature(value: object) -> TypeGuard[str]:
     """Tell whether *value* could be a signature: 128 lower-case hex digits."""
-    return isinstance(value, str) and _SIGNATURE.fullmatch(value) is not None
+    return isinstance(value, str) and _signature_bytes(value) is not None
+
+
+def _signature_bytes(text: str) -> bytes | None:
+    """Return the 64 bytes that *text* spells in the way that counts; None for any other text."""
+    try:
+        spelled = bytes.fromhex(text)
+    except ValueError:
+        return None
+    # Some ways to spell are read and would not be written: capitals, and blanks in between.
+    return spelled if len(spelled) == _SIGNATURE_BYTES and spelled.hex() == text else None
 
 
 def verify(peer_id: object, signature: object, data: bytes) -> bool:
@@ -114,14 +123,13 @@ def verify(peer_id: object, signature: object, data: bytes) -> bool:
     signature's own point R may be a refused one. Pure Ed25519, without cofactor.
     """
     point = _point(peer_id) if isinstance(peer_id, str) else None
-    if point is None:
+    if point is None or not isinstance(signature, str):
         return False
-    if not is_signature(signature):
-        return False
-    if signature[:_POINT_DIGITS] in REFUSED_POINTS:
+    signed = _signature_bytes(signature)
+    if signed is None or signature[:_POINT_DIGITS] in REFUSED_POINTS:
         return False
     try:
-        crypto_sign_open(bytes.fromhex(signature) + data, point)
+        crypto_sign_open(signed + data, point)
     except BadSignatureError:
         return False
     return True

@@ -176,17 +176,28 @@ class Node:
         """Let time pass for every session; to be called about once a second."""
         now = self._clock()
         for name in self._agenda.take_due(now):
-            self._look_after(SessionId(name), now)
+            self._try(SessionId(name), lambda seat: self._look_after(seat, now))
         self._router.tick(now, self._wall_ms())
         self._look_for_changes()
         if self._limits.mailbox_max_age and now - self._expired_at >= _EXPIRE_EVERY:
             self._expired_at = now
             self._expire_mail()
 
-    def _look_after(self, session_id: SessionId, now: float) -> None:
-        if seat := self._open.get(session_id):
-            self._carry_out(seat.session.tick(now=now))
-            self._agenda.add(session_id, seat.session.due)
+    def _look_after(self, seat: _Seat, now: float) -> None:
+        self._carry_out(seat.session.tick(now=now))
+        self._agenda.add(seat.session.id, seat.session.due)
+
+    def _try(self, session_id: SessionId, step: Callable[[_Seat], None]) -> None:
+        """Do something for a session that no connection has asked for now; a fault is its end."""
+        seat = self._open.get(session_id)
+        if seat is None:
+            return
+        try:
+            step(seat)
+        except Exception:
+            # One of many that are done in a row: the others shall not suffer.
+            _log.exception("session failed")
+            self._close(session_id, CloseCode.INTERNAL_ERROR)
 
     def pulse(self) -> None:
         """Let a moment pass, for what cannot wait for a tick; about ten times a second."""
@@ -232,16 +243,18 @@ class Node:
         self._verifier.submit(action.sealed, partial(self._verified, action.session))
 
     def _verified(self, session_id: SessionId) -> None:
-        if seat := self._open.get(session_id):
-            self._carry_out(seat.session.verified(now=self._clock()))
+        self._try(
+            session_id, lambda seat: self._carry_out(seat.session.verified(now=self._clock()))
+        )
 
     def _write(self, action: Send) -> None:
         for session_id in action.to:
             self._send(session_id, action.text)
 
     def _write_all(self, action: SendAll) -> None:
+        size = sum(map(len, action.texts))
         for session_id in action.to:
-            self._send_all(session_id, action.texts)
+            self._send_all(session_id, action.texts, size)
 
     def _settle(self, action: Settle) -> None:
         if seat := self._open.get(action.ticket.session):
@@ -262,9 +275,11 @@ class Node:
         seat.connection.send(text)
         return True
 
-    def _send_all(self, session_id: SessionId, texts: tuple[str, ...]) -> None:
+    def _send_all(self, session_id: SessionId, texts: tuple[str, ...], size: int) -> None:
         seat = self._open.get(session_id)
         if seat is not None and self._check_reads(seat):
+            if size > self._limits.max_unsent_bytes:
+                seat.allowance = size  # as for a list of ten thousand peers
             seat.connection.send_all(texts)
 
     def _check_reads(self, seat: _Seat) -> bool:

@@ -68,16 +68,19 @@ class ThreadedVerifier:
         self._handed_over: SimpleQueue[Sequence[_Job] | None] = SimpleQueue()
         self._verified: deque[Sequence[_Job]] = deque()
         self._in_hand = 0
+        self._size_in_hand = 0
 
     def submit(self, sealed: PlainSealed, done: _Done) -> None:
         """Verify an envelope, then call *done* on the loop."""
-        if self._in_hand + len(self._waiting) >= _MAX_IN_HAND:
+        if self._in_hand >= _MAX_IN_HAND or self._size_in_hand >= _MAX_SIZE_IN_HAND:
             # Everyone is busy: the loop helps, which also lets no more come in than is done.
             _finish((sealed, done))
             return
         if not self._waiting:
             self._call_soon(self._hand_over)
         self._waiting.append((sealed, done))
+        self._in_hand += 1
+        self._size_in_hand += len(sealed.canonical)
 
     def close(self) -> None:
         """End the threads. What they have in hand is verified, and told to nobody."""
@@ -90,12 +93,10 @@ class ThreadedVerifier:
     def _hand_over(self) -> None:
         jobs, self._waiting = self._waiting, []
         if len(jobs) < _WORTH_A_HAND_OVER:
-            for job in jobs:
-                _finish(job)
+            self._finish(jobs)
             return
         if not self._threads:
             self._start()
-        self._in_hand += len(jobs)
         share = min(_MAX_SHARE, max(_WORTH_A_HAND_OVER, -(-len(jobs) // self._count)))
         for first in range(0, len(jobs), share):
             self._handed_over.put(jobs[first : first + share])
@@ -114,9 +115,12 @@ class ThreadedVerifier:
             self._call_soon_threadsafe(self._collect)
 
     def _collect(self) -> None:
-        jobs = self._verified.popleft()
-        self._in_hand -= len(jobs)
+        self._finish(self._verified.popleft())
+
+    def _finish(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
+            self._in_hand -= 1
+            self._size_in_hand -= len(job[0].canonical)
             _finish(job)
 
 
@@ -127,7 +131,10 @@ _MAX_SHARE = 16
 """Signatures in one hand-over: about a millisecond, so that answers do not wait for long."""
 
 _MAX_IN_HAND = 256
-"""Signatures that wait for threads; of more the loop does each as it comes."""
+"""Signatures that wait to be verified; of more the loop does each as it comes."""
+
+_MAX_SIZE_IN_HAND = 4 * 1024 * 1024
+"""Characters of envelopes that wait to be verified, at which the loop does the same."""
 
 
 def _finish(job: _Job) -> None:

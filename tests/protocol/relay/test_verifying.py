@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agora.codes import CloseCode
+from agora.canonical import Json
 from agora.envelope import Envelope
 from agora.frames import encode_submit
 from agora.protocol.relay.policies import VerifyPolicy
@@ -102,6 +103,19 @@ def test_no_more_is_verified_than_the_rate_lets_in() -> None:
 
     assert bob.hears() == ["alice: 0", "alice: 1"]
     assert [line.split(":")[0] for line in alice.hears()] == ["error rate_limited"] * 3
+
+
+def test_a_message_to_many_counts_as_many_before_it_is_verified() -> None:
+    talk = Conversation(rate_limit_max_messages=5)
+    alice, bob, carol = talk.meet_proven("alice", "bob", "carol")
+
+    with talk.busy_cores():
+        for number in range(4):
+            envelope = alice.seals([bob.id, carol.id], number)
+            to: list[Json] = [bob.id, carol.id]
+            alice.says({"type": "message", "to": to, "envelope": envelope.to_dict()})
+
+        assert talk.cores.waiting == 2
 
 
 def test_acks_do_not_wait_for_signatures() -> None:

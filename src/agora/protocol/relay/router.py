@@ -201,7 +201,7 @@ class Router:
             envelope: What is sent.
             recipients: To whom; none for a broadcast.
             now: The time.
-            ahead: How many of its messages were looked at and are not taken yet.
+            ahead: What its messages cost that were looked at and are not taken yet.
 
         Returns:
             The envelope, if it should be verified before it is taken.

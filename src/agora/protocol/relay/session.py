@@ -146,6 +146,7 @@ class RelaySession:
         )
         self._last_ticket = 0
         self._unsettled: dict[int, None] = {}  # tickets, in order
+        self._awaited_cost = 0  # in messages, by which rates are counted
         self._awaited: list[_Message] = []  # until they are verified, and those behind them
         self._pongs_due: dict[int, int] = {}  # how many wait for all up to each ticket, in order
 
@@ -344,20 +345,28 @@ class RelaySession:
         self, request: Submit | Broadcast, recipients: tuple[str, ...], now: float
     ) -> list[Action]:
         """Take a message, or have it verified first; none overtakes another."""
-        envelope, ahead = request.envelope, len(self._awaited)
-        to_verify = self._router.look_at(self.id, envelope, recipients, now, ahead=ahead)
+        envelope = request.envelope
+        to_verify = self._router.look_at(
+            self.id, envelope, recipients, now, ahead=self._awaited_cost
+        )
         tickets = {to: self._issue_ticket() for to in recipients or (EVERYONE,)}
         message = _Message(request, tickets, to_verify)
-        if not (ahead or to_verify):
+        if not (self._awaited or to_verify):
             return self._take_in(message, now)
         self._awaited.append(message)
+        self._awaited_cost += self._cost_of(message)
         return [Verify(self.id, to_verify)] if to_verify else []
 
     def _take_awaited(self, count: int, now: float) -> list[Action]:
         ready, self._awaited = self._awaited[:count], self._awaited[count:]
+        self._awaited_cost -= sum(map(self._cost_of, ready))
         if self._router.registry.get(self.id) is None:
             return []  # its key has proven itself in another session: it speaks for nobody
         return [action for message in ready for action in self._take_in(message, now)]
+
+    def _cost_of(self, message: _Message) -> int:
+        is_for_all = isinstance(message.request, Broadcast)
+        return self._limits.broadcast_cost if is_for_all else len(message.tickets)
 
     def _take_in(self, message: _Message, now: float) -> list[Action]:
         request, tickets = message.request, message.tickets
