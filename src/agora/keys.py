@@ -26,9 +26,11 @@ __all__ = [
     "REFUSED_POINTS",
     "KeyPair",
     "PeerId",
+    "holds",
     "is_peer_id",
     "is_signature",
     "peer_id",
+    "to_verify",
     "verify",
 ]
 
@@ -43,6 +45,7 @@ PRIVATE_KEY_PREFIX: Final = "302e020100300506032b657004220420"
 
 _SEED_BYTES: Final = 32
 _SIGNATURE_BYTES: Final = 64
+_POINT_BYTES: Final = 32
 _POINT_DIGITS: Final = 64
 
 _PEER_ID: Final = re.compile(PUBLIC_KEY_PREFIX + "[0-9a-f]{64}")
@@ -122,14 +125,30 @@ def verify(peer_id: object, signature: object, data: bytes) -> bool:
     The signature must be 128 lower-case hex digits, and neither the key nor the
     signature's own point R may be a refused one. Pure Ed25519, without cofactor.
     """
+    signed = to_verify(peer_id, signature, data)
+    return signed is not None and holds(signed)
+
+
+def to_verify(peer_id: object, signature: object, data: bytes) -> bytes | None:
+    """
+    Return what :func:`holds` needs to know of a signature; None for one that cannot hold.
+
+    That is the key's 32 bytes, the signature's 64 and *data*, to be verified wherever there
+    is time for it.
+    """
     point = _point(peer_id) if isinstance(peer_id, str) else None
     if point is None or not isinstance(signature, str):
-        return False
-    signed = _signature_bytes(signature)
-    if signed is None or signature[:_POINT_DIGITS] in REFUSED_POINTS:
-        return False
+        return None
+    spelled = _signature_bytes(signature)
+    if spelled is None or signature[:_POINT_DIGITS] in REFUSED_POINTS:
+        return None
+    return point + spelled + data
+
+
+def holds(signed: bytes) -> bool:
+    """Tell whether a signature holds that :func:`to_verify` has looked at."""
     try:
-        crypto_sign_open(signed + data, point)
+        crypto_sign_open(signed[_POINT_BYTES:], signed[:_POINT_BYTES])
     except BadSignatureError:
         return False
     return True

@@ -23,7 +23,7 @@ import msgspec
 from agora.canonical import Json, parse_json
 from agora.ecmascript import is_number
 from agora.errors import EnvelopeError
-from agora.keys import PeerId, is_peer_id, is_signature, verify
+from agora.keys import PeerId, is_peer_id, is_signature, to_verify, verify
 from agora.plain_json import plain_text
 from agora.shape import EnvelopeShape
 
@@ -193,6 +193,15 @@ class PlainSealed(Sealed):
             members = self._members
             self._is_genuine = verify(members.sender, members.signature, self._bytes)
         return self._is_genuine
+
+    @property
+    def to_verify(self) -> bytes | None:
+        """What :func:`agora.keys.holds` needs to know; None where nothing could be genuine."""
+        return to_verify(self._members.sender, self._members.signature, self._bytes)
+
+    def note(self, *, is_genuine: bool) -> None:
+        """Remember what :func:`agora.keys.holds` has said elsewhere of `to_verify`."""
+        self._is_genuine = is_genuine
 
     @property
     def has_its_id(self) -> bool:

@@ -37,7 +37,7 @@ _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A process at one moment."""
+    """A process, and those that it has started, at one moment."""
 
     rss_kb: float
     files: int
@@ -55,14 +55,30 @@ def rss_mb(seen: Sample | None) -> float | None:
 
 
 def cpu_seconds(pid: int | None) -> float | None:
-    """Return the processor time that a process and all its threads have used, in steps of 10 ms."""
+    """Return the processor time that a process and its children have used, in steps of 10 ms."""
     if pid is None:
         return None
     with suppress(OSError, IndexError, ValueError):
-        # The name, in brackets, may hold anything; what follows it does not.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        used = [_cpu_seconds(one) for one in (pid, *_children(pid))]
+        return sum(used)
     return None
+
+
+def _cpu_seconds(pid: int) -> float:
+    # The name, in brackets, may hold anything; what follows it does not.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it may have ended meanwhile
+            parent = path.read_text().rpartition(")")[2].split()[1]
+            if int(parent) == pid:
+                found.append(int(path.parent.name))
+    return found
 
 
 def own_cpu_seconds() -> float:
@@ -75,11 +91,20 @@ def sample(pid: int | None) -> Sample | None:
     if pid is None:
         return None
     with suppress(OSError, KeyError, ValueError):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
-        files = len(os.listdir(f"/proc/{pid}/fd"))
-        return Sample(float(status["VmRSS"][0]), files, int(status["Threads"][0]))
+        each = [_sample(one) for one in (pid, *_children(pid))]
+        return Sample(
+            sum(one.rss_kb for one in each),
+            sum(one.files for one in each),
+            sum(one.threads for one in each),
+        )
     return None
+
+
+def _sample(pid: int) -> Sample:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    files = len(os.listdir(f"/proc/{pid}/fd"))
+    return Sample(float(status["VmRSS"][0]), files, int(status["Threads"][0]))
 
 
 # One signature

@@ -118,11 +118,12 @@ class RelayConfig(Limits):
         reason="a relay carries nothing forged; recipients verify all the same",
         choices=tuple(VerifyPolicy),
     )
-    verify_threads: int = setting(
-        2,
-        unit="threads",
-        help="threads that verify signatures beside the event loop; 0 for none",
-        reason="two keep two cores busy, and more only wait for the interpreter",
+    verify_processes: int = setting(
+        1,
+        unit="processes",
+        help="processes that verify signatures beside the event loop, started when there is "
+        "enough to do; 0 for none",
+        reason="one does more than half of what a second core can",
         overflow="the event loop verifies too",
         minimum=0,
         maximum=64,

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import sys
 import time
 from dataclasses import asdict
 from functools import lru_cache, partial
@@ -29,7 +30,7 @@ from agora.relay.connection import Listener, WebSocketConnection
 from agora.relay.node import Node
 from agora.relay.outlet import Outlet
 from agora.relay.turns import Turns
-from agora.relay.verifier import InlineVerifier, ThreadedVerifier, usable_cores
+from agora.relay.verifier import InlineVerifier, ProcessVerifier, usable_cores
 from agora.relay.writer import MailboxWriter
 from agora.sealing import now_ms
 
@@ -74,7 +75,7 @@ class Relay:
         self._all_gone = asyncio.Event()
         self._node: Node | None = None
         self._writer: MailboxWriter | None = None
-        self._verifier: InlineVerifier | ThreadedVerifier = InlineVerifier()
+        self._verifier: InlineVerifier | ProcessVerifier = InlineVerifier()
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._pulser: asyncio.TimerHandle | None = None
@@ -197,7 +198,7 @@ class Relay:
             for connection in list(self._connections):
                 connection.abort()
             await asyncio.to_thread(self._writer.close)
-            await asyncio.to_thread(self._verifier.close)
+            self._verifier.close()
         with contextlib.suppress(TimeoutError):  # TLS handshakes hold it up from Python 3.12 on
             async with asyncio.timeout(_LINGER):
                 await server.wait_closed()
@@ -257,6 +258,7 @@ class Relay:
         # First the next one, so that a fault in this one does not stop the clock.
         self._ticker = asyncio.get_running_loop().call_later(self._tick_interval, self._tick)
         self._node.tick()
+        self._verifier.look_after()
 
     def _pulse(self) -> None:
         assert self._node is not None  # started
@@ -275,14 +277,11 @@ class Relay:
             periods.append(self._config.heartbeat_interval / 4)
         return min(periods)
 
-    def _make_verifier(self, loop: asyncio.AbstractEventLoop) -> InlineVerifier | ThreadedVerifier:
-        if self._config.verify_threads == 0 or usable_cores() == 1:
+    def _make_verifier(self, loop: asyncio.AbstractEventLoop) -> InlineVerifier | ProcessVerifier:
+        # On Windows an event loop looks at no sockets but its own.
+        if not self._config.verify_processes or usable_cores() == 1 or sys.platform == "win32":
             return InlineVerifier()
-        return ThreadedVerifier(
-            self._config.verify_threads,
-            call_soon=loop.call_soon,
-            call_soon_threadsafe=loop.call_soon_threadsafe,
-        )
+        return ProcessVerifier(self._config.verify_processes, loop)
 
     def _load_identity(self) -> KeyPair:
         if self._config.data_dir is None:

@@ -1,23 +1,30 @@
 """
-Verifies signatures on all cores, so that the event loop can go on meanwhile.
+Verifies signatures beside the event loop, which goes on meanwhile.
 
-A signature costs more than all else that is done for a message, and the library lets
-go of the interpreter while it works. What comes in one turn of the loop is
-handed over together, as a hand-over costs about as much as half a signature.
+A signature costs more than all else that is done for a message. What comes in one turn of
+the loop is handed over together to another process: threads would do, as the library lets
+go of the interpreter while it works, but they want it back after each signature, which
+costs both sides (docs/explanation/decisions/0020-signatures-beside-the-loop.md).
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
+import socket
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
-from threading import Thread
 from typing import Protocol
 
 from agora.sealed import PlainSealed
+from agora.verifying import job
 
-__all__ = ["InlineVerifier", "ThreadedVerifier", "Verifier", "usable_cores"]
+__all__ = ["InlineVerifier", "ProcessVerifier", "Verifier", "usable_cores"]
+
+_log = logging.getLogger("agora.relay")
 
 _Done = Callable[[], None]
 _Job = tuple[PlainSealed, _Done]
@@ -39,108 +46,241 @@ class InlineVerifier:
         _ = sealed.is_genuine  # which remembers it
         done()
 
+    def look_after(self) -> None:
+        """Nothing can stand still."""
+
     def close(self) -> None:
         """Nothing is left to be done."""
 
 
-class ThreadedVerifier:
+class ProcessVerifier:
     """
-    Verifies in threads of its own, or on the loop where that is quicker.
+    Verifies in processes of its own, and on the loop when that has nothing else to do.
 
     Args:
-        threads: How many, at least one; started when they are first needed.
-        call_soon: The event loop's.
-        call_soon_threadsafe: The event loop's.
+        processes: How many, at least one; started when there is work enough.
+        loop: The event loop on which it is asked, and tells.
     """
 
-    def __init__(
-        self,
-        threads: int,
-        *,
-        call_soon: Callable[[_Done], object],
-        call_soon_threadsafe: Callable[[_Done], object],
-    ) -> None:
-        self._count = threads
-        self._call_soon = call_soon
-        self._call_soon_threadsafe = call_soon_threadsafe
-        self._threads: list[Thread] = []
-        self._waiting: list[_Job] = []  # what came in this turn of the loop
-        self._handed_over: SimpleQueue[Sequence[_Job] | None] = SimpleQueue()
-        self._verified: deque[Sequence[_Job]] = deque()
-        self._in_hand = 0
-        self._size_in_hand = 0
+    def __init__(self, processes: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._count = processes
+        self._loop = loop
+        self._helpers: list[_Helper] = []
+        self._waiting: deque[_Job] = deque()
+        self._waiting_size = 0
+        self._has_turn = False
+        self._starts_after = 0.0
+        self._is_closed = False
 
     def submit(self, sealed: PlainSealed, done: _Done) -> None:
         """Verify an envelope, then call *done* on the loop."""
-        if self._in_hand >= _MAX_IN_HAND or self._size_in_hand >= _MAX_SIZE_IN_HAND:
-            # Everyone is busy: the loop helps, which also lets no more come in than is done.
+        if len(self._waiting) >= _MAX_WAITING or self._waiting_size >= _MAX_WAITING_SIZE:
+            # Everyone is busy: let no more come in than is done.
             _finish((sealed, done))
             return
-        if not self._waiting:
-            self._call_soon(self._hand_over)
         self._waiting.append((sealed, done))
-        self._in_hand += 1
-        self._size_in_hand += len(sealed.canonical)
+        self._waiting_size += len(sealed.canonical)
+        self._wait_for_turn()
+
+    def look_after(self) -> None:
+        """End a process that does not answer; to be called about once a second."""
+        for helper in list(self._helpers):
+            helper.look_after()
 
     def close(self) -> None:
-        """End the threads. What they have in hand is verified, and told to nobody."""
-        for _ in self._threads:
-            self._handed_over.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._threads.clear()
+        """End the processes. What they have in hand is told to nobody."""
+        self._is_closed = True
+        helpers, self._helpers = self._helpers, []
+        for helper in helpers:
+            helper.close()
+
+    def _wait_for_turn(self) -> None:
+        if not self._has_turn:
+            self._has_turn = True
+            self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        """Give the processes enough to do, and do some of the rest."""
+        self._has_turn = False
+        if len(self._waiting) >= _WORTH_A_PROCESS and len(self._helpers) < self._count:
+            self._start()
+        self._hand_over()
+        for _ in range(min(_AT_ONCE, len(self._waiting))):
+            _finish(self._next())
+        if self._waiting:
+            self._wait_for_turn()
 
     def _hand_over(self) -> None:
-        jobs, self._waiting = self._waiting, []
-        if len(jobs) < _WORTH_A_HAND_OVER:
-            self._finish(jobs)
-            return
-        if not self._threads:
-            self._start()
-        share = min(_MAX_SHARE, max(_WORTH_A_HAND_OVER, -(-len(jobs) // self._count)))
-        for first in range(0, len(jobs), share):
-            self._handed_over.put(jobs[first : first + share])
+        for helper in self._helpers:
+            room = min(_MAX_IN_HAND - helper.in_hand, len(self._waiting))
+            if room >= _WORTH_A_HAND_OVER:
+                helper.take([self._next() for _ in range(room)])
+
+    def _next(self) -> _Job:
+        sealed, done = self._waiting.popleft()
+        self._waiting_size -= len(sealed.canonical)
+        return sealed, done
 
     def _start(self) -> None:
-        for number in range(self._count):
-            thread = Thread(target=self._work, name=f"agora-verify-{number}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        if self._is_closed or self._loop.time() < self._starts_after:
+            return
+        self._starts_after = self._loop.time() + _START_AGAIN_AFTER
+        try:
+            while len(self._helpers) < self._count:
+                self._helpers.append(_Helper(self._loop, self._hand_over, self._lose))
+        except OSError as error:
+            _log.error("verifying on the event loop", extra={"fields": {"error": str(error)}})
 
-    def _work(self) -> None:
-        while (jobs := self._handed_over.get()) is not None:
-            for sealed, _ in jobs:
-                _ = sealed.is_genuine
-            self._verified.append(jobs)
-            self._call_soon_threadsafe(self._collect)
+    def _lose(self, helper: _Helper, left: Sequence[_Job]) -> None:
+        """Do what a process has left undone that has ended by itself."""
+        _log.error("verifying process has ended", extra={"fields": {"left": len(left)}})
+        if helper in self._helpers:
+            self._helpers.remove(helper)
+        for one in left:
+            _finish(one)
 
-    def _collect(self) -> None:
-        self._finish(self._verified.popleft())
 
-    def _finish(self, jobs: Sequence[_Job]) -> None:
-        for job in jobs:
-            self._in_hand -= 1
-            self._size_in_hand -= len(job[0].canonical)
-            _finish(job)
+def _finish(one: _Job) -> None:
+    sealed, done = one
+    _ = sealed.is_genuine  # known already where a process has found out
+    done()
+
+
+class _Helper:
+    """A process that verifies, and what it has in hand."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        has_room: Callable[[], None],
+        lose: Callable[[_Helper, Sequence[_Job]], None],
+    ) -> None:
+        self._loop = loop
+        self._has_room = has_room
+        self._lose = lose
+        self._jobs: deque[_Job] = deque()
+        self._unsent = bytearray()
+        self._looks = 0  # since it has answered, with something in hand
+        self._socket, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "agora.verifying"],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+            )
+        except OSError:
+            self._socket.close()
+            raise
+        finally:
+            theirs.close()
+        self._socket.setblocking(False)
+        loop.add_reader(self._socket, self._read)
+
+    @property
+    def in_hand(self) -> int:
+        """How many it has been given and not answered."""
+        return len(self._jobs)
+
+    def take(self, jobs: Sequence[_Job]) -> None:
+        """Have these verified."""
+        parts = []
+        for one in jobs:
+            signed = one[0].to_verify
+            if signed is None:
+                _finish(one)  # nothing that could be genuine
+            else:
+                self._jobs.append(one)
+                parts.append(job(signed))
+        is_idle = not self._unsent
+        self._unsent += b"".join(parts)
+        if is_idle:
+            self._write()
+
+    def look_after(self) -> None:
+        """End it if it has stood still for too long."""
+        self._looks = self._looks + 1 if self._jobs else 0
+        if self._looks > _MAX_LOOKS:
+            self._end()
+
+    def close(self) -> None:
+        """End it, and wait until it has."""
+        self._let_go()
+        try:
+            self._process.wait(_END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _read(self) -> None:
+        try:
+            verdicts = self._socket.recv(_READ_AT_ONCE)
+        except BlockingIOError:
+            return
+        except OSError:
+            verdicts = b""
+        if not verdicts:
+            self._end()
+            return
+        self._looks = 0
+        verified = [self._jobs.popleft() for _ in verdicts]
+        self._has_room()  # before anything else, so that it never waits
+        for verdict, (sealed, done) in zip(verdicts, verified, strict=True):
+            sealed.note(is_genuine=verdict == 1)
+            done()
+
+    def _write(self) -> None:
+        try:
+            sent = self._socket.send(self._unsent)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return  # it has ended: reading tells
+        del self._unsent[:sent]
+        if self._unsent:
+            self._loop.add_writer(self._socket, self._write)
+        else:
+            self._loop.remove_writer(self._socket)
+
+    def _end(self) -> None:
+        self._let_go()
+        self._process.kill()  # if it should still be there
+        self._process.wait()
+        left = list(self._jobs)
+        self._jobs.clear()
+        self._lose(self, left)
+
+    def _let_go(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
 
 
 _WORTH_A_HAND_OVER = 4
-"""Signatures that come together; fewer are verified sooner than a thread has woken up."""
+"""Signatures that are handed over together; fewer are verified sooner than that takes."""
 
-_MAX_SHARE = 16
-"""Signatures in one hand-over: about a millisecond, so that answers do not wait for long."""
+_MAX_IN_HAND = 24
+"""Signatures that a process has in hand: enough to be busy until it is given more."""
 
-_MAX_IN_HAND = 256
-"""Signatures that wait to be verified; of more the loop does each as it comes."""
+_AT_ONCE = 3
+"""Signatures that the loop verifies before it looks at its sockets again."""
 
-_MAX_SIZE_IN_HAND = 4 * 1024 * 1024
-"""Characters of envelopes that wait to be verified, at which the loop does the same."""
+_WORTH_A_PROCESS = 16
+"""Signatures that wait, for which a process is started: some 20 MB, and a tenth of a second."""
 
+_START_AGAIN_AFTER = 10.0
+"""Seconds from one start to the next: what ends at once shall not be all that is done."""
 
-def _finish(job: _Job) -> None:
-    sealed, done = job
-    _ = sealed.is_genuine  # known already where a thread has found out
-    done()
+_MAX_WAITING = 256
+"""Signatures that wait; of more the loop does each as it comes."""
+
+_MAX_WAITING_SIZE = 4 * 1024 * 1024
+"""Characters of the envelopes that wait, at which the loop does the same."""
+
+_MAX_LOOKS = 5
+"""Looks, one a second, at a process that does not answer; then the loop does its work."""
+
+_READ_AT_ONCE = 4_096
+_END_TIMEOUT = 2.0
 
 
 def usable_cores() -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agora.codes import CloseCode
 from agora.canonical import Json
+from agora.codes import CloseCode
 from agora.envelope import Envelope
 from agora.frames import encode_submit
 from agora.protocol.relay.policies import VerifyPolicy
