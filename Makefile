@@ -9,7 +9,7 @@ PURE   := $(VENV)/pure
 CORE_TESTS := tests/protocol tests/properties tests/test_frames.py tests/test_envelope.py tests/test_vectors.py
 
 .PHONY: help demo test test-pure test-long faults lint check format interop pages lock \
-	core compiled pure clean
+	core compiled pure count clean
 
 help:             ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,10 @@ lint: $(STAMP)    ## style and types
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-check: lint test test-pure  ## what CI runs
+count: core       ## how many instructions a message costs the core, beside those on record
+	$(BIN)/python -m benchmarks.instructions --check
+
+check: lint test test-pure count  ## what CI runs
 
 format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff check --fix .

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from agora.build import is_compiled
 from benchmarks.message import DIALECTS, Relay
 
 RECORD = Path(__file__).with_name("instructions.json")
@@ -38,7 +39,8 @@ MAX_GROWTH = 0.1
 
 def kind() -> str:
     """Return what a count holds for."""
-    return f"{platform.python_implementation()} {'.'.join(platform.python_version_tuple()[:2])}"
+    version = ".".join(platform.python_version_tuple()[:2])
+    return f"{platform.python_implementation()} {version}{', compiled' if is_compiled() else ''}"
 
 
 def count(dialect: str) -> int:

@@ -164,7 +164,7 @@ class _Helper:
         self._socket, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "agora.verifying"],
+                [sys.executable, "-P", "-m", "agora.verifying"],  # -P: nothing from where it stands
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
             )
