@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +35,7 @@ from agora.codes import CloseCode
 from agora.envelope import EVERYONE, Envelope, Sealed, open_envelope
 from agora.frames import WATCH_NONE, Answer, Delivery, ErrorAnswer, ReceiptAnswer
 from agora.keys import PeerId
-from agora.mailbox import MailboxBounds, MemoryMailbox, SqliteMailbox
+from agora.mailbox import MailboxBounds, MemoryMailbox, Put, Refusal, SqliteMailbox
 from agora.protocol.relay.actions import Mail
 from agora.protocol.relay.policies import MailboxPolicy
 from agora.protocol.relay.recipient import Recipient
@@ -76,6 +76,11 @@ class Fragile:
         if self.is_broken:
             raise OSError("cannot be written")
         super().put(mail, now_ms=now_ms, is_owed=is_owed, follows=follows)  # type: ignore[misc]
+
+    def put_many(self, puts: Sequence[Put]) -> list[Refusal | None]:
+        if self.is_broken:
+            raise OSError("cannot be written")
+        return super().put_many(puts)  # type: ignore[misc,no-any-return]
 
 
 class FragileMemory(Fragile, MemoryMailbox):
@@ -158,6 +163,7 @@ class PromiseMachine(RuleBasedStateMachine):
         self.settled: set[Place] = set()  # what may be called a duplicate
         self.kept: dict[Place, int] = {}  # what is in the mailbox, and since when
         self.given_up: set[Place] = set()  # too old, or put off too often
+        self.died_before: set[Place] = set()  # given up in an earlier life
         self.bounces: set[Place] = set()
         self.was_full: set[PeerId] = set()
         self.sure_nacks: Counter[Place] = Counter()  # counted whatever came after
@@ -197,12 +203,22 @@ class PromiseMachine(RuleBasedStateMachine):
 
     def accept(self, place: Place) -> None:
         """Note what the relay may take now; unless it has it, that is another life."""
+        if place in self.given_up:
+            self.end_life(place)
         if place not in self.accepted:
             self.accepted[place] = next(self.turns)
             self.acked.discard(place)
             self.confirmed.discard(place)
             self.given_up.discard(place)
             del self.nacks[place], self.sure_nacks[place]
+
+    def end_life(self, place: Place) -> None:
+        """Forget what was given up, but that it may have a bounce: each may get it anew."""
+        self.died_before.add(place)
+        self.accepted.pop(place, None)
+        for session in self.sessions_of(place[1]):
+            session.in_flight.discard(place[0])
+            del session.got[place[0]], session.nacked[place[0]]
 
     # Who is there
 
@@ -298,7 +314,7 @@ class PromiseMachine(RuleBasedStateMachine):
         _, before = self.letters[-min(which, len(self.letters))]
         to = PeerId(before.to[0])
         envelope = session.speaker.seals(to, len(self.letters))
-        was_taken = (before.id, to) in self.accepted
+        was_taken = (before.id, to) in self.accepted or (before.id, to) in self.settled
         self.letters.append((session.name, envelope))
         self.submit(session, envelope, [to], after=before.id)
         is_in_order = (envelope.id, to) in self.accepted or before.sender != session.peer
@@ -357,10 +373,11 @@ class PromiseMachine(RuleBasedStateMachine):
         known = list(ids)
         for envelope_id in known:
             place = (envelope_id, session.peer)
-            session.in_flight.discard(envelope_id)
+            if place in self.accepted or envelope_id in session.in_flight:
+                self.settled.add(place)  # though it was refused when another put it off too often
             if place in self.accepted:
                 self.acked.add(place)
-                self.settled.add(place)
+            session.in_flight.discard(envelope_id)
         session.speaker.says({"type": "ack", "ids": [*known]})
 
     @precondition(lambda self: any(one.in_flight for one in self.sessions if one.is_proven))
@@ -494,6 +511,8 @@ class PromiseMachine(RuleBasedStateMachine):
                 assert self.has_mailbox(place[1])
             case "unavailable":
                 assert self.mailbox.is_broken or not self.has_mailbox(place[1])
+                if self.nacks[place] >= MAX_NACKS and not self.has_mailbox(place[1]):
+                    self.given_up.add(place)
             case "duplicate":
                 assert place in self.settled
                 return
@@ -526,7 +545,8 @@ class PromiseMachine(RuleBasedStateMachine):
     def check_bounce(self, session: Session, envelope: Envelope) -> None:
         assert envelope.type == "error"
         place = bounced_in(envelope)
-        assert place in self.given_up or self.nacks[place] >= MAX_NACKS
+        has_died = place in self.given_up or place in self.died_before
+        assert has_died or self.nacks[place] >= MAX_NACKS
         assert any(sender == session.name and place[0] == one.id for sender, one in self.letters)
         self.accept((envelope.id, session.peer))
 
@@ -643,6 +663,40 @@ def test_the_relay_keeps_its_promises(machine: type[PromiseMachine]) -> None:
 
 def test_the_relay_keeps_its_promises_with_a_file_too() -> None:
     run_state_machine_as_test(FileMachine, settings=settings(max_examples=25))
+
+
+# What was found in the ledger itself
+
+
+@pytest.mark.parametrize("kind", [PromiseMachine, ListedMachine])
+def test_the_ledger_begins_anew_with_what_is_sent_again_after_it_was_given_up(
+    kind: type[PromiseMachine],
+) -> None:
+    machine = kind()
+    machine.begin()
+    alice = machine.sessions[0]
+    machine.send(alice, ["bob"])
+    for _ in range(MAX_NACKS):  # one session of two: the other has it still
+        machine.someone_puts_something_off(0, 0, 0.0)
+        machine.what_is_said_is_true()
+
+    machine.someone_sends_the_same_again(0, 1, as_list=False)
+    machine.time_passes(ACK_TIMEOUT)
+    machine.someone_puts_something_off(0, 0, 0.0)
+
+    machine.teardown()
+
+
+@pytest.mark.parametrize("kind", [PromiseMachine, FileMachine])
+def test_a_broken_disk_takes_nothing_wherever_mail_is_kept(kind: type[PromiseMachine]) -> None:
+    machine = kind()
+    machine.begin()
+    machine.the_disk_works_on(is_broken=True)
+
+    machine.send(machine.sessions[0], [STORAGE])
+
+    assert (machine.accepted, dict(machine.mail_now())) == ({}, {})
+    machine.teardown()
 
 
 def test_what_is_settled_leaves_nothing_behind() -> None:

@@ -810,6 +810,60 @@ def test_what_bounces_is_set_aside_only_when_the_bounce_is_safe() -> None:
     assert len(talk.mailbox.dead_letters()) == 1
 
 
+def test_what_could_not_be_set_aside_comes_again_when_it_was_wanted() -> None:
+    talk = Conversation(max_nacks=1)
+    alice, bob, other = talk.meet_proven("alice", "bob", "bob")
+    envelope = alice.sends(bob, "poison")
+    with talk.busy_disk():
+        bob.nacks(envelope, delay=3.0)
+        talk.disk.work_once()  # it is stored, its nack is counted, and the bounce is on its way
+        with talk.failing_disk():
+            talk.disk.work_once()
+    alice = talk.prove("alice")  # her mail could not be read either, so she had to come back
+    alice.submits(envelope, bob)
+
+    assert "duplicate to bob" in alice.hears()
+    talk.pass_time(2.9)
+    assert messages(bob.hears()) == messages(other.hears()) == ["alice: poison"]
+    talk.pass_time(0.1)
+    assert (messages(bob.hears()), messages(other.hears())) == (["alice: poison"], [])
+
+    bob.nacks(envelope)
+    assert len(deliveries(alice)) == 1
+    assert [letter.mail.envelope_id for letter in talk.mailbox.dead_letters()] == [envelope.id]
+
+
+def test_what_could_not_be_set_aside_gives_the_disk_a_moment() -> None:
+    talk = Conversation(max_nacks=1)
+    alice, bob = talk.meet_proven("alice", "bob")
+    envelope = alice.sends(bob, "poison")
+    with talk.busy_disk():
+        bob.nacks(envelope)
+        talk.disk.work_once()
+        with talk.failing_disk():
+            talk.disk.work_once()
+    bob.hears()
+
+    talk.pass_time(0.9)
+    assert messages(bob.hears()) == []
+    talk.pass_time(0.1)
+    assert messages(bob.hears()) == ["alice: poison"]
+
+
+def test_what_was_given_up_and_is_sent_again_may_be_put_off_as_often_as_before() -> None:
+    talk = Conversation(max_nacks=2)
+    alice, bob = talk.meet_proven("alice", "bob")
+    envelope = alice.sends(bob, "poison")
+    for _ in range(2):
+        bob.nacks(envelope)
+
+    alice.submits(envelope, bob)
+    bob.nacks(envelope)
+    assert talk.mailbox.count(bob.id)[0] == 1
+    bob.nacks(envelope)
+    assert talk.mailbox.count(bob.id)[0] == 0
+
+
 def test_what_was_given_up_can_be_sent_again() -> None:
     talk = Conversation(max_nacks=1)
     alice, bob, other = talk.meet_proven("alice", "bob", "bob")

@@ -127,8 +127,8 @@ class MailFeed:
             self._release(entry.position)
         return confirmed
 
-    def postpone(self, entry: InFlight, until: float) -> None:
-        """Have what was taken out of flight sent again at *until*."""
+    def postpone(self, entry: InFlight | Mail, until: float) -> None:
+        """Have what is not in flight, or no longer, sent again at *until*."""
         self.postponed[entry.position] = until
         self._postponed_ids[entry.envelope_id] = entry.position
 

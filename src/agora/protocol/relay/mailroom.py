@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -75,7 +76,7 @@ class Mailroom:
         self._recipients: dict[PeerId, Recipient] = {}
         self._restless: dict[PeerId, Recipient] = {}  # those for whom something is due some time
         self._giving_up: set[int] = set()  # positions of what bounces, but is not safe to remove
-        self._bounces: dict[int, tuple[int, Action]] = {}  # by position: whose it is, and its end
+        self._bounces: dict[int, _GivenUp] = {}  # by position: what they are about
         self.taken = ReplayWindow(
             max_ids=limits.dedup_max_envelope_ids,
             max_age=limits.dedup_max_age,
@@ -199,9 +200,8 @@ class Mailroom:
         Only an error with a code of the table is told as it is; any other stays ours.
         """
         refusal = _why_not_stored(mail, error)
-        # Of a bounce that could not be stored the reason is still there, and is found again.
-        end = self._bounced(mail)
-        actions = end if refusal.code is ErrorCode.DUPLICATE else []
+        is_there = refusal.code is ErrorCode.DUPLICATE
+        actions = self._bounced(mail) if is_there else self._not_bounced(mail, now)
         if recipient := self._recipients.get(PeerId(mail.recipient)):
             actions += recipient.not_stored(mail, refusal, now)
             self._mind(recipient)
@@ -284,8 +284,8 @@ class Mailroom:
         """Bounce *mail*, and have its *end* come when the bounce is safe: one of the two stays."""
         if mail.position in self._giving_up:
             return []
-        if recipient := self._recipients.get(PeerId(mail.recipient)):
-            recipient.gave_up(mail)
+        recipient = self._recipients.get(PeerId(mail.recipient))
+        wanted_at = recipient.gave_up(mail) if recipient else 0.0
         self.taken.discard((mail.sender, mail.recipient, mail.envelope_id))
         fields: dict[str, str | int | float]
         fields = {"id": mail.envelope_id, "from": mail.sender, "to": mail.recipient}
@@ -301,14 +301,29 @@ class Mailroom:
         if not stores:
             return [note, *actions, end]  # it went to a connection that cannot ack
         self._giving_up.add(mail.position)
-        self._bounces[stores[-1]] = (mail.position, end)
+        self._bounces[stores[-1]] = _GivenUp(mail, end, wanted_at)
         return [note, *actions]
 
     def _bounced(self, told: Mail) -> list[Action]:
-        """If *told* is a bounce that is settled, return what is to become of its reason."""
-        position, end = self._bounces.pop(told.position, (0, None))
-        self._giving_up.discard(position)
-        return [end] if end else []
+        """If *told*, which is safe, is a bounce, return what is to become of its reason."""
+        reason = self._reason_of(told)
+        return [reason.end] if reason else []
+
+    def _not_bounced(self, told: Mail, now: float) -> list[Action]:
+        """If *told*, which is not safe, is a bounce, its reason is there as if nothing had been."""
+        if reason := self._reason_of(told):
+            mail = reason.mail
+            self.taken.add((mail.sender, mail.recipient, mail.envelope_id), now)
+            if recipient := self._recipients.get(PeerId(mail.recipient)):
+                recipient.kept(mail, now, wanted_at=reason.wanted_at)
+                self._mind(recipient)
+        return []
+
+    def _reason_of(self, told: Mail) -> _GivenUp | None:
+        reason = self._bounces.pop(told.position, None)
+        if reason:
+            self._giving_up.discard(reason.mail.position)
+        return reason
 
     # Time
 
@@ -331,6 +346,14 @@ class Mailroom:
             for recipient in self._recipients.values()
             for action in recipient.put_away("the relay is stopping")
         ]
+
+
+class _GivenUp(NamedTuple):
+    """What is given up as soon as its bounce is safe, how, and when a session wanted it again."""
+
+    mail: Mail
+    end: Remove | Bury
+    wanted_at: float
 
 
 def _why_not_stored(mail: Mail, error: Exception) -> Refusal:

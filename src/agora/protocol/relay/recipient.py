@@ -336,11 +336,30 @@ class Recipient:
         actions: list[Action] = [Remove(self.peer, positions)] if positions else []
         return actions + self._read_on(feed)
 
-    def gave_up(self, mail: Mail) -> None:
-        """*mail* has expired or died: it does not come again, unless it is sent again."""
+    def gave_up(self, mail: Mail) -> float:
+        """
+        *mail* has expired or died: it does not come again, unless it is sent again.
+
+        Returns:
+            When a session wanted it again; 0.0 when none has put it off.
+        """
+        wanted = [feed.postponed.get(mail.position, 0.0) for feed in self._feeds.values()]
         self._note_settled(mail.envelope_id)
         if self._is_with_a_feed(mail.envelope_id):
             self._given_up[mail.envelope_id] = None
+        return max(wanted, default=0.0)
+
+    def kept(self, mail: Mail, now: float, *, wanted_at: float) -> None:
+        """*mail* could not be given up: it comes again to who does not have it, a little later."""
+        if self.has_taken(mail.envelope_id):
+            return  # it was sent again meanwhile, and is on its way
+        self._given_up.pop(mail.envelope_id, None)
+        self._settled.pop(mail.envelope_id, None)
+        until = max(wanted_at, now + _RETRY)
+        for feed in self._feeds.values():
+            if not feed.has_in_flight(mail.position):
+                feed.postpone(mail, until)
+        self._next_due = min(self._next_due, until)
 
     def _forget(self, envelope_id: str) -> None:
         """Treat what was given up as if it had never been here: it is sent again."""
@@ -422,7 +441,7 @@ _MAX_TICKETS = 1_000
 """How often one message may be sent again while it is under way; each wants its answer."""
 
 _RETRY = 1.0
-"""Seconds until a disk that could not remove what was acked is asked again."""
+"""Seconds until a disk that could not remove or set aside a message is asked again."""
 
 _CONFIRM_EVERY = 8_192
 """Bytes of mail behind which goes a ping: what breaks again and again gets on all the same."""
