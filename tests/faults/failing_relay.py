@@ -3,14 +3,14 @@ A relay whose disk fails now and then, as disks do: ``python -m tests.faults.fai
 
 It is ``agora relay`` with the flags that follow, but for the commits of its
 mailbox: some fail with nothing written, and some are the last thing that the
-process does, so that nobody is told of what is there.
+process does, so that nobody is told of what is there. Then it begins anew, in the
+same process: nobody else would start it while the play comes to its end.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import signal
 import sqlite3
 import sys
 import threading
@@ -27,7 +27,8 @@ _DEADLY = 0.01
 """How many are followed by the end."""
 
 
-def _let_commits_fail(chance: random.Random) -> None:
+def _let_commits_fail(seed: int) -> None:
+    chance = random.Random(seed)
     commit = SqliteMailbox.commit
 
     def failing_commit(self: SqliteMailbox) -> None:
@@ -38,11 +39,13 @@ def _let_commits_fail(chance: random.Random) -> None:
             raise sqlite3.OperationalError("disk I/O error")
         commit(self)
         if fate > 1 - _DEADLY:
-            os.kill(os.getpid(), signal.SIGKILL)
+            # As sudden as a kill: threads end where they are, and every file is closed.
+            again = [sys.executable, "-m", "tests.faults.failing_relay", str(seed + 1)]
+            os.execv(sys.executable, [*again, *sys.argv[1:]])
 
     SqliteMailbox.commit = failing_commit  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
-    _let_commits_fail(random.Random(int(sys.argv.pop(1))))
+    _let_commits_fail(int(sys.argv.pop(1)))
     main()
