@@ -112,7 +112,9 @@ class ProcessVerifier:
 
     def _hand_over(self) -> None:
         for helper in self._helpers:
-            room = min(_MAX_IN_HAND - helper.in_hand, len(self._waiting))
+            # Not all: the loop would have nothing to do but to wait for it.
+            share = -(-len(self._waiting) * 2 // 3)
+            room = min(_MAX_IN_HAND - helper.in_hand, share)
             if room >= _WORTH_A_HAND_OVER:
                 helper.take([self._next() for _ in range(room)])
 
@@ -258,8 +260,8 @@ class _Helper:
 _WORTH_A_HAND_OVER = 4
 """Signatures that are handed over together; fewer are verified sooner than that takes."""
 
-_MAX_IN_HAND = 24
-"""Signatures that a process has in hand: enough to be busy until it is given more."""
+_MAX_IN_HAND = 192
+"""Signatures that a process has in hand: enough to be busy through a long turn of the loop."""
 
 _AT_ONCE = 3
 """Signatures that the loop verifies before it looks at its sockets again."""
