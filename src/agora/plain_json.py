@@ -37,10 +37,15 @@ def plain_text(value: Any) -> str | None:
     """
     Write what a `plain_decoder` read, in canonical form; None where that could be another.
 
+    Other values of strings, lists and dicts alone will do as well.
+
     >>> plain_text(plain_decoder(object).decode('{"b": [1.0, 0.5], "a": "x"}'))
     '{"a":"x","b":[1,0.5]}'
     """
-    text = _ENCODER.encode(value)
+    try:
+        text = _ENCODER.encode(value)
+    except UnicodeEncodeError:
+        return None  # half of a surrogate pair
     classes = text.translate(_CLASSES)
     if _LONG_NUMBER in classes:
         return None  # perhaps an integer that no double equals

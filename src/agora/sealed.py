@@ -14,7 +14,7 @@ leaves to the long way.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Final, TypeGuard
 
@@ -99,6 +99,10 @@ class Sealed:
             return None
         return tuple(recipient for recipient in to if isinstance(recipient, str))
 
+    def names(self, recipients: Iterable[str]) -> bool:
+        """Tell whether it says it is for all of these."""
+        return set(recipients).issubset(self.claimed_to or ())
+
     @property
     def claimed_timestamp(self) -> float | None:
         """When it says it was made, in milliseconds since the Unix epoch."""
@@ -171,10 +175,6 @@ class PlainSealed(Sealed):
     def claimed_timestamp(self) -> int:
         """When it says it was made, in milliseconds since the Unix epoch."""
         return self._members.timestamp
-
-    def names(self, recipients: Collection[str]) -> bool:
-        """Tell whether it is for all of these."""
-        return set(recipients).issubset(self._members.to)
 
     @property
     def is_legacy(self) -> bool:

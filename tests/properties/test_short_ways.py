@@ -94,6 +94,10 @@ def test_every_character_is_written_as_canonical_json_has_it() -> None:
         assert plain_text(character) == canonical_text(character)
 
 
+def test_half_of_a_surrogate_pair_is_left_to_the_long_way() -> None:
+    assert plain_text(["\ud800"]) is None
+
+
 # Frames
 
 

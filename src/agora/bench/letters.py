@@ -18,6 +18,7 @@ from agora.bench.wire import MASK_BYTES, client_frame
 from agora.envelope import seal
 from agora.frames import encode_broadcast, encode_submit
 from agora.keys import KeyPair
+from agora.sealed import wire_text
 from agora.sealing import now_ms
 
 __all__ = ["Dialect", "Letter", "Letters", "framed"]
@@ -81,7 +82,7 @@ class Letters:
         data = canonical.encode()
         envelope_id, signature = sha256(data).hexdigest(), self._sender.sign(data)
         if self._dialect is Dialect.AGORA:
-            text = f'{canonical[:-1]},"id":"{envelope_id}","signature":"{signature}"}}'
+            text = wire_text(canonical, envelope_id, signature)
         else:
             text = (
                 f'{{"id":"{envelope_id}","type":"publish","from":"{self._sender.peer_id}",'

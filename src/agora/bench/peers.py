@@ -42,10 +42,10 @@ __all__ = [
     "Peer",
     "connect",
     "is_delivery",
-    "is_error",
     "join",
     "part",
     "proof",
+    "refusal_in",
     "register",
     "registration",
 ]
@@ -68,9 +68,9 @@ def is_delivery(text: bytes) -> bool:
     return b'"message"' in text[:24]
 
 
-def is_error(text: bytes) -> bool:
-    """Tell whether a frame is an error."""
-    return b'"error"' in text[:24]
+def refusal_in(text: bytes) -> BenchError | None:
+    """Return what a frame that is an error makes of a run; None for any other frame."""
+    return BenchError(f"the relay says {text[:300].decode()}") if b'"error"' in text[:24] else None
 
 
 class Pause:
@@ -220,8 +220,8 @@ class Peer(asyncio.Protocol):
             if answer.done():
                 return  # nobody waits any more
             for number, heard in enumerate(texts, start=1):
-                if is_error(heard):
-                    answer.set_exception(BenchError(f"the relay says {heard[:300].decode()}"))
+                if refusal := refusal_in(heard):
+                    answer.set_exception(refusal)
                 elif any(kind in heard[:24] for kind in wanted):
                     answer.set_result(heard)
                 else:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from agora.bench.letters import Dialect
 from agora.bench.measure import cpu_seconds, own_cpu_seconds
-from agora.bench.peers import BenchError, Peer, join, part
+from agora.bench.peers import Peer, join, part, refusal_in
 from agora.bench.relays import Target
 from agora.errors import NoAnswerError
 from agora.keys import KeyPair
@@ -133,9 +133,11 @@ class Finish:
         if not self._done.done():
             self._done.set_exception(error)
 
-    def refuse(self, text: bytes) -> None:
-        """End the run for an error that the relay said."""
-        self.fail(BenchError(f"the relay says {text[:300].decode()}"))
+    def hear(self, texts: list[bytes]) -> None:
+        """End the run if one of these frames is an error; fit to be a listener."""
+        for text in texts:
+            if refusal := refusal_in(text):
+                self.fail(refusal)
 
     def watch(self, *peers: Peer) -> None:
         """End the run if one of *peers* loses its connection."""

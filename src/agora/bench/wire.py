@@ -9,7 +9,8 @@ which no relay of ours or of the reference sends, are refused.
 from __future__ import annotations
 
 from base64 import b64encode
-from hashlib import sha1
+
+from websockets.utils import accept_key, apply_mask
 
 from agora.errors import AgoraError
 
@@ -35,7 +36,6 @@ KEY_BYTES = 16
 
 _FINAL = 0x80
 _MASKED = 0x80
-_MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
 class WireError(AgoraError):
@@ -61,8 +61,7 @@ def handshake_request(host: str, path: str, key: bytes) -> bytes:
 
 def accept_of(key: bytes) -> str:
     """Return what the answer to a handshake with *key* has to hold."""
-    digest = sha1(b64encode(key) + _MAGIC, usedforsecurity=False).digest()
-    return b64encode(digest).decode()
+    return accept_key(b64encode(key).decode())
 
 
 def is_accepted(head: bytes, key: bytes) -> bool:
@@ -93,14 +92,7 @@ def client_frame(payload: bytes, mask: bytes, opcode: int = TEXT) -> bytes:
         head = bytes((_FINAL | opcode, _MASKED | 126)) + size.to_bytes(2, "big")
     else:
         head = bytes((_FINAL | opcode, _MASKED | 127)) + size.to_bytes(8, "big")
-    return head + mask + _masked(payload, mask)
-
-
-def _masked(payload: bytes, mask: bytes) -> bytes:
-    """Mask all bytes in one step: as two long numbers, which costs far less than a loop."""
-    size = len(payload)
-    pad = (mask * (size // MASK_BYTES + 1))[:size]
-    return (int.from_bytes(payload, "big") ^ int.from_bytes(pad, "big")).to_bytes(size, "big")
+    return head + mask + apply_mask(payload, mask)
 
 
 class FrameReader:

@@ -27,9 +27,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
-from agora.canonical import canonical_json
+from agora.canonical import canonical_text
 from agora.errors import ConfigurationError
 from agora.keys import KeyPair, PeerId, verify
+from agora.plain_json import plain_text
 
 __all__ = [
     "audience_of",
@@ -95,35 +96,27 @@ def proven_audience(
 
 def _challenge(relay: PeerId, client_nonce: str, nonce: str, public_key: PeerId) -> bytes:
     return _canonical(
-        ("clientNonce", client_nonce),
-        ("nonce", nonce),
-        ("publicKey", public_key),
-        ("purpose", "agora/1 challenge"),
-        ("relay", relay),
+        clientNonce=client_nonce,
+        nonce=nonce,
+        publicKey=public_key,
+        purpose="agora/1 challenge",
+        relay=relay,
     )
 
 
 def _proof(public_key: PeerId, audience: str, nonce: str, relay: PeerId) -> bytes:
     return _canonical(
-        ("audience", audience),
-        ("nonce", nonce),
-        ("publicKey", public_key),
-        ("purpose", "agora/1 authenticate"),
-        ("relay", relay),
+        audience=audience,
+        nonce=nonce,
+        publicKey=public_key,
+        purpose="agora/1 authenticate",
+        relay=relay,
     )
 
 
-def _canonical(*members: tuple[str, str]) -> bytes:
-    """Return the canonical JSON of *members*, which are texts, and sorted by their names."""
-    if not all([_is_plain(text) for _, text in members]):
-        return canonical_json(dict(members))
-    # The same bytes, in a tenth of the time.
-    return ("{" + ",".join([f'"{name}":"{text}"' for name, text in members]) + "}").encode()
-
-
-def _is_plain(text: str) -> bool:
-    """Tell whether JSON has nothing to escape in *text*: hex digits, places, purposes."""
-    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+def _canonical(**members: str) -> bytes:
+    # The short way where it can be taken, as for every join one is signed and one verified.
+    return (plain_text(members) or canonical_text(members)).encode()
 
 
 # Audiences: lower-case host, a colon, the port

@@ -254,7 +254,8 @@ class Node:
     def _write_all(self, action: SendAll) -> None:
         size = sum(map(len, action.texts))
         for session_id in action.to:
-            self._send_all(session_id, action.texts, size)
+            if connection := self._reach(session_id, size):
+                connection.send_all(action.texts)
 
     def _settle(self, action: Settle) -> None:
         if seat := self._open.get(action.ticket.session):
@@ -266,21 +267,21 @@ class Node:
 
     def _send(self, session_id: SessionId, text: str) -> bool:
         """Write to a connection unless it is gone or reads too slowly; tell whether it took it."""
-        seat = self._open.get(session_id)
-        if seat is None or not self._check_reads(seat):
+        connection = self._reach(session_id, len(text))
+        if connection is None:
             return False
-        if len(text) > self._limits.max_unsent_bytes:
-            # A list of ten thousand peers is no fault of who gets it: let there be time to read it.
-            seat.allowance = len(text)
-        seat.connection.send(text)
+        connection.send(text)
         return True
 
-    def _send_all(self, session_id: SessionId, texts: tuple[str, ...], size: int) -> None:
+    def _reach(self, session_id: SessionId, size: int) -> Connection | None:
+        """Return a connection to write so much to; None when it is gone or reads too slowly."""
         seat = self._open.get(session_id)
-        if seat is not None and self._check_reads(seat):
-            if size > self._limits.max_unsent_bytes:
-                seat.allowance = size  # as for a list of ten thousand peers
-            seat.connection.send_all(texts)
+        if seat is None or not self._check_reads(seat):
+            return None
+        if size > self._limits.max_unsent_bytes:
+            # A list of ten thousand peers is no fault of who gets it: let there be time to read it.
+            seat.allowance = size
+        return seat.connection
 
     def _check_reads(self, seat: _Seat) -> bool:
         """Close a connection that reads too slowly; tell whether it stays."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agora.bench.crowd import assemble
 from agora.bench.letters import Letters
 from agora.bench.measure import verify_us
-from agora.bench.peers import Peer, is_delivery, is_error, part
+from agora.bench.peers import Peer, is_delivery, part
 from agora.bench.results import Broadcast
 from agora.bench.stage import Clock, Finish, Stage
 from agora.envelope import EVERYONE
@@ -58,7 +58,7 @@ class _Feed:
         self._recipients = recipients
         self._frames = iter(frames)
         self._written = self._heard = 0
-        sender.listener = self._hear_refusals
+        sender.listener = finish.hear
 
     def write(self) -> None:
         """Write while there is room for one more."""
@@ -74,8 +74,3 @@ class _Feed:
         self._heard += heard
         self._finish.count(heard)
         self.write()
-
-    def _hear_refusals(self, texts: list[bytes]) -> None:
-        for text in texts:
-            if is_error(text):
-                self._finish.refuse(text)

@@ -22,7 +22,7 @@ from pathlib import Path
 from agora.bench.figures import percentile
 from agora.bench.letters import Dialect, Letters, framed
 from agora.bench.measure import verify_us
-from agora.bench.peers import Listener, Peer, is_delivery, is_error
+from agora.bench.peers import Listener, Peer, is_delivery
 from agora.bench.results import Latency
 from agora.bench.stage import Clock, Finish, Stage
 from agora.errors import NoAnswerError
@@ -88,7 +88,7 @@ class Timetable:
         senders = {id(departure.sender): departure.sender for departure in self._departures}
         for sender in senders.values():
             if not self._may_be_refused:
-                sender.listener = _refusals(finish)
+                sender.listener = finish.hear
         finish.watch(*senders.values(), *self._recipients.values())
         sockets = {key: _own_socket(sender) for key, sender in senders.items()}
         try:
@@ -135,15 +135,6 @@ class Timetable:
             finish.count(arrived)
 
         return listen
-
-
-def _refusals(finish: Finish) -> Listener:
-    def listen(texts: list[bytes]) -> None:
-        for text in texts:
-            if is_error(text):
-                finish.refuse(text)
-
-    return listen
 
 
 def _sleep_to_the_point() -> None:

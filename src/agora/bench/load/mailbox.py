@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from agora.bench.crowd import assemble, each
 from agora.bench.letters import Dialect, Letters, framed
 from agora.bench.measure import rss_mb, sample, verify_us
-from agora.bench.peers import BenchError, Peer, connect, is_delivery, is_error, part, register
+from agora.bench.peers import BenchError, Peer, connect, is_delivery, part, register
 from agora.bench.results import MailboxRun
 from agora.bench.stage import Clock, Finish, Stage
 from agora.frames import PING, encode_ack
@@ -121,9 +121,7 @@ async def _submit(sender: Peer, frames: list[bytes]) -> None:
             sender.transport.write(chunk)
 
     def listen(texts: list[bytes]) -> None:
-        for text in texts:
-            if is_error(text):
-                finish.refuse(text)
+        finish.hear(texts)
         finish.count(sum(b'"stored"' in text for text in texts))
         write()
 

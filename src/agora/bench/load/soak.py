@@ -19,7 +19,7 @@ from agora.bench.figures import Slope, slope
 from agora.bench.letters import Dialect, Letters, framed
 from agora.bench.load.throughput import throughput
 from agora.bench.measure import Sample, rss_mb, sample
-from agora.bench.peers import BenchError, Listener, Peer, is_delivery, is_error
+from agora.bench.peers import Listener, Peer, is_delivery, refusal_in
 from agora.bench.results import Soak
 from agora.bench.stage import Clock, Finish, Stage
 from agora.errors import NoAnswerError
@@ -149,8 +149,8 @@ class _Run:
 
     def _refusals(self, texts: list[bytes]) -> None:
         for text in texts:
-            if is_error(text):
-                self._fail(BenchError(f"the relay says {text[:300].decode()}"))
+            if refusal := refusal_in(text):
+                self._fail(refusal)
 
     def _fail(self, error: Exception) -> None:
         self._failure = self._failure or error

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from agora.bench.crowd import crowd
 from agora.bench.letters import Dialect, Letters, framed
 from agora.bench.measure import verify_us
-from agora.bench.peers import Pause, Peer, is_delivery, is_error
+from agora.bench.peers import Pause, Peer, is_delivery
 from agora.bench.results import Throughput
 from agora.bench.stage import Clock, Finish, Stage
 from agora.frames import encode_ack
@@ -68,7 +68,7 @@ class Stream:
         """Fill the window; from now on what arrives makes room for more."""
         self._finish = finish
         finish.watch(self.sender, self.recipient)
-        self.sender.listener = self._hear_receipts if self._is_acked else self._hear_errors
+        self.sender.listener = self._hear_receipts if self._is_acked else finish.hear
         self.recipient.listener = self._deliver_and_ack if self._is_acked else self._deliver
         self._write()
 
@@ -98,13 +98,8 @@ class Stream:
     def _hear_receipts(self, texts: list[bytes]) -> None:
         receipts = sum(b'"receipt"' in text[:24] for text in texts)
         if receipts != len(texts):
-            self._hear_errors(texts)
+            self._finish.hear(texts)
         self._settle(receipts)
-
-    def _hear_errors(self, texts: list[bytes]) -> None:
-        for text in texts:
-            if is_error(text):
-                self._finish.refuse(text)
 
 
 def sealed_streams(

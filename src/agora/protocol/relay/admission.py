@@ -198,8 +198,7 @@ def _admit_strict(
 ) -> Parcel:
     # Comparing two strings costs nothing beside a signature: look at the claims first.
     _check_sender(sealed, sender)
-    named = sealed.claimed_to
-    if named and not set(recipients).issubset(named):
+    if sealed.claimed_to and not sealed.names(recipients):
         raise Refusal(
             ErrorCode.RECIPIENT_MISMATCH,
             "Envelope recipients do not include requested relay recipient",

@@ -210,7 +210,10 @@ class Router:
             Refusal: With one of the codes of :mod:`agora.codes`.
         """
         member = self.registry[session]
-        cost = self._check_rate(member, recipients, now)
+        cost = self._asked_cost(recipients) + ahead
+        has_room = self._budgets.has_messages(member.peer, member.address, cost, now)
+        if not has_room:  # else it may come in whatever becomes of those ahead of it
+            self._check_rate(member, recipients, now)
         if member.is_proven:
             check_freshness(
                 envelope,
@@ -219,8 +222,8 @@ class Router:
                 future=self._limits.freshness_future,
             )
         if (
-            self._verifies(member)
-            and self._budgets.has_messages(member.peer, member.address, cost + ahead, now)
+            has_room
+            and self._verifies(member)
             and is_worth_verifying(envelope, sender=member.peer, recipients=recipients)
         ):
             return envelope
@@ -274,11 +277,14 @@ class Router:
         caught_up = self.registry.catch_up_all()
         return [*caught_up, Send(others, text), Settle(ticket, receipt), note]
 
-    def _check_rate(self, member: Member, recipients: tuple[str, ...], now: float) -> int:
-        """Refuse what may not come in now; return what it costs."""
-        cost = self._cost_of(recipients) if recipients else self._limits.broadcast_cost
+    def _check_rate(self, member: Member, recipients: tuple[str, ...], now: float) -> None:
+        """Refuse what may not come in now."""
+        cost = self._asked_cost(recipients)
         self._budgets.check_messages(member.peer, member.address, cost, now)
-        return cost
+
+    def _asked_cost(self, recipients: tuple[str, ...]) -> int:
+        """Return what is to be paid for all recipients that are asked for; a broadcast has none."""
+        return self._cost_of(recipients) if recipients else self._limits.broadcast_cost
 
     def _admit(
         self, member: Member, envelope: Sealed, recipients: tuple[str, ...], now: float
