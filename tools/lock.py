@@ -2,7 +2,7 @@
 Resolve the dependencies into requirements/*.txt, with hashes and without download addresses.
 
 One file for each way to install: ``client`` (what a client user gets), ``relay``
-(with the extra), ``bench`` (with that of ``agora bench``) and ``dev`` (everything
+(with the extra), ``http``, ``otel`` and ``bench`` (with theirs) and ``dev`` (everything
 `make check` runs). The resolution is universal: markers keep what belongs to one
 platform there.
 """
@@ -19,6 +19,8 @@ WAYS = {
     "client": [],
     "relay": ["--extra", "relay"],
     "bench": ["--extra", "bench"],
+    "http": ["--extra", "http"],
+    "otel": ["--extra", "otel"],
     "dev": ["--extra", "relay", "--group", "dev"],
 }
 
