@@ -106,7 +106,7 @@ export function linkWords({ is, until }) {
   if (is === "trying") return "Connecting…";
   if (is === "stopped") return "Not connected";
   const seconds = Math.max(1, Math.ceil((until - Date.now()) / 1000));
-  return `The relay is away, trying again in ${seconds} s`;
+  return `Relay away, again in ${seconds} s`;
 }
 
 function drawSelf(model) {
