@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.types import ASGIApp
 
 from agora.codes import ErrorCode, HttpErrorCode
-from agora.relay.http import api, events
+from agora.relay.http import api, docs, events
 from agora.relay.http.answers import json_answer
 from agora.relay.http.callers import AnyRequest, authenticate
 from agora.relay.http.door import Door
@@ -24,7 +24,7 @@ __all__ = ["make_app"]
 
 _log = logging.getLogger("agora.relay")
 
-ROUTES = (*api.ROUTES, *events.ROUTES)
+ROUTES = (*api.ROUTES, *events.ROUTES, *docs.ROUTES)
 """Everything that is served."""
 
 

@@ -157,7 +157,9 @@ class Gate:
         async def send_through(message: Any) -> None:
             if message["type"] == "http.response.start":
                 own: _Headers = message.setdefault("headers", [])
-                message["headers"] = [*own, *_ALWAYS, *cors, *_rate_headers(notes)]
+                names = {name.lower() for name, _ in own}
+                always = [pair for pair in _ALWAYS if pair[0] not in names]
+                message["headers"] = [*own, *always, *cors, *_rate_headers(notes)]
             await send(message)
 
         try:
