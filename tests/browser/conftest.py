@@ -31,7 +31,9 @@ HERE = Path(__file__).parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--pictures", action="store_true", help="make the pictures of the documents, and nothing else"
+        "--pictures",
+        action="store_true",
+        help="make the pictures of the documents too",
     )
 
 
@@ -98,7 +100,7 @@ def person(new_page: Callable[..., Page], relay: RelayInThread) -> Callable[...,
     """A function that has somebody take part, in a browser of their own."""
 
     def take_part(name: str, **options: Any) -> Person:
-        return Person(new_page(**options), relay.http_url, name)
+        return Person(new_page(**options), relay.http_url or "", name)
 
     return take_part
 

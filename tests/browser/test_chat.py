@@ -19,7 +19,9 @@ from tests.browser.person import Person
 PersonFactory = Callable[..., Person]
 AgentFactory = Callable[..., agora.sync.Client]
 
-HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>{{7*7}} [a](javascript:1)'
+HOSTILE = (
+    '<img src=x onerror="document.title=1"><script>document.title=2</script>[a](javascript:1)'
+)
 """What would be markup, code or a link wherever text is taken for one."""
 
 
@@ -57,7 +59,7 @@ def test_a_person_and_an_agent_answer_each_other(
     answer = ada.messages.last
     expect(answer.locator(".quote")).to_contain_text("You: how is it?")
     expect(answer.locator("pre")).to_have_text(
-        '{\n  "sky": "clear",\n  "degrees": [\n    21.5,\n    0\n  ]\n}'
+        '{\n  "degrees": [\n    21.5,\n    0\n  ],\n  "sky": "clear"\n}'
     )
     ada.fate("how is it?", "Delivered and processed")
     assert receipt.settled(timeout=10) == "delivered"
@@ -160,8 +162,9 @@ def test_what_an_agent_gives_up_is_said_so(person: PersonFactory, agent: AgentFa
 
 
 def test_a_refused_message_says_why_and_is_sent_again(
-    person: PersonFactory, relay: RelayInThread
+    person: PersonFactory, relay: RelayInThread, complaints: Complaints
 ) -> None:
+    complaints.expected += ["status of 404"]  # the browser's own word of a refusal
     ada, stranger = person("Ada"), agora.Identity.generate()
 
     ada.write_to(stranger.peer_id)
@@ -184,12 +187,12 @@ def test_mail_that_came_while_the_page_was_closed_is_there_after_a_reload(
     writer.send(ada.peer_id, {"text": "before"})
     ada.open("writer")
     ada.sees("before")
+    url = ada.page.url
     ada.page.goto("about:blank")
 
-    receipts = [writer.post(ada.peer_id, {"text": f"while away {n}"}) for n in range(3)]
-    for receipt in receipts:
-        receipt.settled(timeout=20)
-    ada.page.go_back()
+    for number in range(3):
+        writer.post(ada.peer_id, {"text": f"while away {number}"})
+    ada.page.goto(url)
     ada.is_online()
     ada.open("writer")
 
@@ -285,8 +288,9 @@ def test_a_name_of_ones_own_wins_over_the_one_that_is_claimed(
 def test_hostile_names_and_payloads_are_only_text(
     person: PersonFactory, agent: AgentFactory
 ) -> None:
-    ada, evil = person("Ada"), agent(HOSTILE)
-    name = HOSTILE[:63] + "…"
+    name = "<img src=x onerror=alert(1)>{{7*7}}\u202e"
+    ada, evil = person("Ada"), agent(name)
+    name = name.removesuffix("\u202e")
 
     evil.send(ada.peer_id, {"text": HOSTILE})
     evil.send(ada.peer_id, {HOSTILE: [HOSTILE], "__proto__": {"polluted": True}})
@@ -534,10 +538,12 @@ CONTRASTS = """() => {
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     for (let node = walker.nextNode(); node; node = walker.nextNode()) {
         const element = node.parentElement;
-        if (!node.data.trim() || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+        const seen = { opacityProperty: true, visibilityProperty: true };
+        if (!node.data.trim() || !element.checkVisibility(seen)) continue;
         const { color } = getComputedStyle(element);
         const [one, other] = [light(color), light(behind(element))].sort((a, b) => b - a);
-        found.push({ colour: color, ratio: (one + 0.05) / (other + 0.05), text: node.data.slice(0, 40) });
+        const ratio = (one + 0.05) / (other + 0.05);
+        found.push({ colour: color, ratio, text: node.data.slice(0, 40) });
     }
     return found;
 }"""

@@ -125,7 +125,10 @@ export class Model {
   /** What a conversation is called. */
   titleOf({ kind, members }) {
     if (kind === "everyone") return "Everyone";
-    return members.map((peer) => this.nameOf(peer)).join(", ");
+    return members
+      .map((peer) => this.nameOf(peer))
+      .sort((one, other) => one.localeCompare(other))
+      .join(", ");
   }
 
   /** All conversations, the latest first, and the one with everyone before them. */
