@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,13 @@ from playwright.sync_api import Page, expect
 
 import agora
 from agora.testing import RelayInThread
-from tests.browser.browsing import Complaints
+from tests.browser.browsing import Complaints, hard_to_read
 from tests.browser.person import Person
 
 PersonFactory = Callable[..., Person]
 AgentFactory = Callable[..., agora.sync.Client]
 
-HOSTILE = (
-    '<img src=x onerror="document.title=1"><script>document.title=2</script>[a](javascript:1)'
-)
+HOSTILE = '<img src=x onerror="document.title=1"><script>document.title=2</script>[a](javascript:1)'
 """What would be markup, code or a link wherever text is taken for one."""
 
 
@@ -510,40 +507,4 @@ def test_text_has_contrast_in_light_and_dark(
     ada.say("an answer")
     ada.sees("words")
 
-    low = ada.page.evaluate(CONTRASTS)
-
-    assert [one for one in low if one["ratio"] < 4.5] == []
-    assert re.match(r"rgb", low[0]["colour"])
-
-
-CONTRASTS = """() => {
-    const channels = (colour) => {
-        const canvas = document.createElement("canvas").getContext("2d");
-        canvas.fillStyle = colour;
-        canvas.fillRect(0, 0, 1, 1);
-        return [...canvas.getImageData(0, 0, 1, 1).data];
-    };
-    const light = (colour) => channels(colour).slice(0, 3)
-        .map((value) => value / 255)
-        .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
-        .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0);
-    const behind = (element) => {
-        for (let at = element; at; at = at.parentElement) {
-            const { backgroundColor } = getComputedStyle(at);
-            if (channels(backgroundColor)[3] === 255) return backgroundColor;
-        }
-        return getComputedStyle(document.documentElement).backgroundColor;
-    };
-    const found = [];
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-        const element = node.parentElement;
-        const seen = { opacityProperty: true, visibilityProperty: true };
-        if (!node.data.trim() || !element.checkVisibility(seen)) continue;
-        const { color } = getComputedStyle(element);
-        const [one, other] = [light(color), light(behind(element))].sort((a, b) => b - a);
-        const ratio = (one + 0.05) / (other + 0.05);
-        found.push({ colour: color, ratio, text: node.data.slice(0, 40) });
-    }
-    return found;
-}"""
+    assert hard_to_read(ada.page) == []
