@@ -12,7 +12,7 @@ import { eventsOf } from "./stream.js";
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 30_000;
 
-/** Milliseconds without a sign of life after which the stream counts as dead. */
+/** Milliseconds without a sign of life after which the stream counts as dead: the relay gives one every 15 s. */
 const SILENCE = 45_000;
 
 /** Milliseconds that a registration still has to be good for when it is used again. */
@@ -34,7 +34,7 @@ export class Link {
    * @param {KeyPair} keys Who we are.
    * @param {object} hands What is done with what is heard:
    *   `registration()` returns `{name, known, kept}`, what is known of earlier ones;
-   *   `registered(answer)` keeps a new one; `opened(session)` is called when the stream is open;
+   *   `registered(answer)` keeps a new one; `opened()` is called when the stream is open;
    *   `heard(events)` deals with events; `state(state)` is told how it stands.
    */
   constructor(keys, hands) {
@@ -91,7 +91,7 @@ export class Link {
       const session = new Session(await this.#registration());
       const body = await session.events(this.#last, signal);
       this.#session = session;
-      await this.#hands.opened(session);
+      this.#hands.opened();
       opened();
       this.#hands.state({ is: "live" });
       for await (const events of eventsOf(body, SILENCE)) {
