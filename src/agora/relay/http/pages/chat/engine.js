@@ -79,6 +79,11 @@ export class Engine {
     this.#link.renew();
   }
 
+  /** The person is gone from this browser: no need to be thought online for a while. */
+  onleave() {
+    this.#link.session?.disconnect().catch(() => {});
+  }
+
   /** A tab has opened: it wants to know how it stands. */
   onhello() {
     this.#tellState(this.#state);
