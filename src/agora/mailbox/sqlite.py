@@ -353,6 +353,10 @@ class SqliteMailbox:
 
     # Safety
 
+    def change_bounds(self, bounds: MailboxBounds) -> None:
+        """Go by other bounds from now on."""
+        self._bounds = bounds
+
     def has_changed(self) -> bool:
         """Tell whether another process has changed something since the last call."""
         before = self._seen
