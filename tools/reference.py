@@ -241,6 +241,9 @@ JSON_OBJECTS = {
     "mailbox pins": "`event` (`total`), `pins`; with `--list` `event` (`pin`), `publicKey`",
     "mailbox purge": "`status` (`purged`), `publicKey`, `removed`",
     "mailbox unpin": "`status` (`unpinned`), `publicKey`",
+    "mailbox export": "`status` (`exported`), `file`, `messages`, `deadLetters`, `pins`, `damaged`",
+    "mailbox import": "`status` (`imported`), `messages`, `deadLetters`, `pins`, `present` (there "
+    "already), `refused` (signed by nobody)",
     "bench": "a run: `bench` (its name), `relay`, `dialect`, and its figures, each with its unit "
     "in its name",
     "bench all": "first `bench` (`record`), `machine`, `taken`, `settings`, `against`; then every "

@@ -188,13 +188,13 @@ def test_systemd_hears_that_it_lives_at_an_abstract_address_too(
     with listening(name) as manager, running(shell, "--port", "0") as (process, url):
         assert "READY" in heard(manager)
         with sync.Client(url, ALICE):
-            while "1 connection" not in (living := heard(manager))["STATUS"]:
+            while "connections: 1" not in (living := heard(manager))["STATUS"]:
                 assert living["WATCHDOG"] == "1"
         process.terminate()
         heard_with("STOPPING", manager)
         ended(process)
 
-    assert living == {"WATCHDOG": "1", "STATUS": f"listening on {url}, 1 connection"}
+    assert living == {"WATCHDOG": "1", "STATUS": f"listening on {url}, connections: 1"}
 
 
 def test_a_service_manager_that_is_gone_is_told_of_in_the_log_and_no_more(

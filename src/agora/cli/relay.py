@@ -21,7 +21,6 @@ import agora
 from agora.build import is_compiled
 from agora.cli.exits import CannotStartError
 from agora.cli.open_files import raise_open_files
-from agora.cli.output import some
 from agora.cli.service_manager import ServiceManager
 from agora.cli.settings import default_data_dir, given_settings, setting_options
 from agora.cli.signals import hangups, stop_signals, until_first
@@ -199,7 +198,7 @@ _TO_COME_TO_AN_END = 30.0
 
 
 def _status(node: Relay) -> str:
-    return f"listening on {node.url}, {some(node.connection_count, 'connection')}"
+    return f"listening on {node.url}, connections: {node.connection_count}"
 
 
 # New settings while it runs
