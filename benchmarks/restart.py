@@ -1,12 +1,14 @@
 """
 What a restart of the relay costs those who talk through it, in real processes.
 
-    python -m benchmarks.restart [--pairs 50] [--restarts 3] [--rate 10] [--json]
+    python -m benchmarks.restart [--pairs 50] [--restarts 3] [--rate 10] [--activated] [--json]
 
 Clients of ours go on sending while ``agora relay`` is stopped by SIGTERM and
 started again on the same folder and port. Every message is counted at its
 recipient: each once, and in order. Measured is how long the relay was away, from
 the signal until it listens again, and how long each client was without one.
+With ``--activated`` the socket is open all the time, as with systemd's agora.socket:
+who comes while the relay is away waits, and is not turned away.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import asyncio
 import json
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -74,10 +77,12 @@ class _Book:
     latest: float = 0.0
 
 
-async def measure(*, pairs: int, restarts: int, rate: float, folder: Path) -> Figures:
+async def measure(
+    *, pairs: int, restarts: int, rate: float, folder: Path, is_activated: bool = False
+) -> Figures:
     """Have *pairs* talk at *rate* messages a second each, over so many restarts."""
     book, away = _Book(), []
-    relay, talk = _Relay(folder), asyncio.Event()
+    relay, talk = _Relay(folder, is_activated), asyncio.Event()
     await relay.start()
     try:
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
@@ -88,6 +93,7 @@ async def measure(*, pairs: int, restarts: int, rate: float, folder: Path) -> Fi
             for _ in range(restarts):
                 await asyncio.sleep(_BETWEEN)
                 away.append(await relay.restart())
+                await _until_back([client for pair in clients for client in pair])
             await asyncio.sleep(_BETWEEN)
             talk.clear()
             sent = sum([await sender for sender in senders])
@@ -96,6 +102,7 @@ async def measure(*, pairs: int, restarts: int, rate: float, folder: Path) -> Fi
                 reader.cancel()
     finally:
         await relay.stop()
+        relay.close()
     return _figures(book, pairs, restarts, sent, away)
 
 
@@ -111,22 +118,23 @@ async def _pair(url: str, book: _Book, stack: AsyncExitStack) -> tuple[agora.Cli
 class _Relay:
     """``agora relay`` as a process on one port and one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, is_activated: bool) -> None:
         self.url = ""
+        self._socket = socket.create_server(("127.0.0.1", 0)) if is_activated else None
         self._folder = folder
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         arguments = ["--log-json", "--port", str(self._port), "--data-dir", str(self._folder)]
+        given = [] if self._socket is None else [self._socket.fileno()]
+        launcher = ["-c", _WITH_SOCKET, str(given[0])] if given else []
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "agora",
-            "relay",
-            *arguments,
-            "--no-rate-limit-enabled",
+            *launcher,
+            *("-m", "agora", "relay", *arguments, "--no-rate-limit-enabled"),
             stderr=asyncio.subprocess.PIPE,
+            pass_fds=given,
         )
         self.url = str((await self._event("listening"))["url"])
         self._port = int(self.url.rpartition(":")[2])
@@ -145,6 +153,11 @@ class _Relay:
         async with asyncio.timeout(_DEADLINE):
             await self._process.communicate()
 
+    def close(self) -> None:
+        """Close the socket that outlives each process."""
+        if self._socket is not None:
+            self._socket.close()
+
     async def _event(self, name: str) -> dict[str, object]:
         assert self._process is not None
         assert self._process.stderr is not None  # asked for
@@ -154,6 +167,15 @@ class _Relay:
                 if members["event"] == name:
                     return members
         raise RuntimeError(f"the relay ended before {name!r}")
+
+
+_WITH_SOCKET = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+"""What systemd does for a process with a socket of its own."""
 
 
 def _watch(client: agora.Client, book: _Book) -> None:
@@ -187,6 +209,13 @@ async def _receive(me: agora.Client, book: _Book) -> None:
         assert isinstance(payload, dict)
         book.received.setdefault(message.sender, []).append(int(str(payload["number"])))
         book.latest = max(book.latest, time.perf_counter() - float(str(payload["at"])))
+
+
+async def _until_back(clients: Sequence[agora.Client]) -> None:
+    """Wait for all to be there: who is caught by the next restart, too, waits ever longer."""
+    async with asyncio.timeout(_DEADLINE):
+        while not all(client.is_connected for client in clients):  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.05)
 
 
 async def _until_arrived(book: _Book, sent: int) -> None:
@@ -229,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=50)
     parser.add_argument("--restarts", type=int, default=3)
     parser.add_argument("--rate", type=float, default=10.0, help="messages a second of each sender")
+    parser.add_argument("--activated", action="store_true", help="leave the socket open")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -238,6 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 restarts=asked.restarts,
                 rate=asked.rate,
                 folder=Path(folder),
+                is_activated=asked.activated,
             )
         )
     if asked.json:

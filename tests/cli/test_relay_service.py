@@ -252,3 +252,64 @@ def test_under_nohup_it_reloads_too(shell: Shell) -> None:
         code, _ = ended(process)
 
     assert code == 0
+
+
+# A socket that was open before
+
+
+def test_a_socket_of_systemd_is_listened_on_and_outlives_the_relay(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        url = f"ws://127.0.0.1:{kept.getsockname()[1]}"
+        script = 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0'
+        command = [sys.executable, "-m", "agora", "relay", "--log-json"]
+        told = []
+        for _ in range(2):
+            with subprocess.Popen(
+                ["sh", "-c", script, "sh", *command],
+                stdin=kept.fileno(),
+                stderr=subprocess.PIPE,
+                cwd=shell.home,
+                text=True,
+            ) as process:
+                told.append(event(process, "listening")["url"])
+                with sync.Client(url, ALICE) as alice:
+                    assert alice.peer_id == ALICE.peer_id
+                process.terminate()
+                ended(process)
+
+    assert told == [url, url]
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ("LISTEN_PID=$$ LISTEN_FDS=2", "LISTEN_FDS is 2: one socket is what a relay listens on"),
+        ("LISTEN_PID=$$ LISTEN_FDS=1", "the socket of LISTEN_FDS is none: "),
+    ],
+)
+def test_what_is_no_socket_to_listen_on_is_said(shell: Shell, variables: str, why: str) -> None:
+    command = [sys.executable, "-m", "agora", "relay", "--port", "0"]
+    script = f'{variables} exec "$@" 3</dev/null'
+
+    ran = subprocess.run(
+        ["sh", "-c", script, "sh", *command],
+        cwd=shell.home,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+
+    assert (ran.returncode, why in ran.stderr) == (2, True), ran.stderr
+
+
+def test_a_socket_that_was_for_another_process_is_left(shell: Shell) -> None:
+    command = [sys.executable, "-m", "agora", "relay", "--log-json", "--port", "0"]
+    script = 'LISTEN_PID=1 LISTEN_FDS=1 exec "$@" 3</dev/null'
+    with subprocess.Popen(
+        ["sh", "-c", script, "sh", *command], cwd=shell.home, stderr=subprocess.PIPE, text=True
+    ) as process:
+        event(process, "for this machine only")
+        process.terminate()
+        code, _ = ended(process)
+
+    assert code == 0

@@ -21,7 +21,7 @@ import agora
 from agora.build import is_compiled
 from agora.cli.exits import CannotStartError
 from agora.cli.open_files import raise_open_files
-from agora.cli.service_manager import ServiceManager
+from agora.cli.service_manager import ServiceManager, inherited_socket
 from agora.cli.settings import default_data_dir, given_settings, setting_options
 from agora.cli.signals import hangups, stop_signals, until_first
 from agora.errors import AgoraError, ConfigurationError, IdentityError, MissingExtraError
@@ -171,7 +171,7 @@ def _warn_of_unknown(names: Iterable[str]) -> None:
 async def _serve(settings: _Settings, sources: _Sources) -> None:
     config, manager = settings.relay, ServiceManager(os.environ)
     with stop_signals() as stop, hangups(stop) as hangup:
-        node = Relay(config)
+        node = Relay(config, listen_on=inherited_socket(os.environ))
         try:
             await node.start()
         except AgoraError as error:

@@ -1,9 +1,11 @@
 """
-What a service manager is told of a process: that it is ready, reloads, stops, and is alive.
+What passes between a service manager and a process: a socket to listen on, and how it is.
 
-The protocol of systemd's ``sd_notify(3)``: lines of ``NAME=value`` in a datagram to
-the socket that ``NOTIFY_SOCKET`` names. Where nobody listens, nothing is said. The
-one rule: a service manager that does not take it is no reason to stop serving.
+The protocols of systemd: ``sd_listen_fds(3)``, a socket that listens before the
+process is there and goes on when it has ended; and ``sd_notify(3)``, lines of
+``NAME=value`` in a datagram to the socket that ``NOTIFY_SOCKET`` names. Where nobody
+listens, nothing is said. The one rule: a service manager that does not take it is no
+reason to stop serving.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
-__all__ = ["ServiceManager"]
+from agora.errors import ConfigurationError
+
+__all__ = ["ServiceManager", "inherited_socket"]
 
 _log = logging.getLogger("agora.relay")
 
@@ -66,6 +70,32 @@ class ServiceManager:
         except OSError as error:
             fields = {"error": error.strerror or str(error)}
             _log.warning("service manager not told", extra={"fields": fields})
+
+
+def inherited_socket(environ: Mapping[str, str]) -> socket.socket | None:
+    """
+    Return the socket to listen on that the service manager has opened for us, if it has.
+
+    Raises:
+        ConfigurationError: When there are several, or it is none that listens.
+    """
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(os.getpid()) or count in ("", "0"):
+        return None
+    if count != "1":
+        raise ConfigurationError(f"LISTEN_FDS is {count}: one socket is what a relay listens on")
+    try:
+        given = socket.socket(fileno=_FIRST_INHERITED)
+        if not given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ConfigurationError("the socket of LISTEN_FDS does not listen")
+    except OSError as error:
+        raise ConfigurationError(f"the socket of LISTEN_FDS is none: {error.strerror}") from error
+    given.set_inheritable(False)  # else the process that verifies would keep it open
+    return given
+
+
+_FIRST_INHERITED = 3
+"""The first file descriptor behind the standard ones."""
 
 
 def _address(name: str) -> str | None:

@@ -55,6 +55,8 @@ class Relay:
     Args:
         config: All settings; or give them by name instead.
         identity: The relay's own key, which answers peer-list requests.
+        listen_on: A socket that listens already, in place of ``host`` and ``port``; closed
+            with the relay.
         settings: Fields of :class:`~agora.relay.config.RelayConfig`.
 
     Raises:
@@ -67,12 +69,14 @@ class Relay:
         config: RelayConfig | None = None,
         *,
         identity: KeyPair | None = None,
+        listen_on: socket.socket | None = None,
         **settings: Any,
     ) -> None:
         if config is not None and settings:
             raise ConfigurationError("give either a config or settings by name, not both")
         self._config = config or _configure(settings)
         self._identity = identity
+        self._listen_on = listen_on
         self._connections: set[WebSocketConnection] = set()
         self._all_gone = asyncio.Event()
         self._node: Node | None = None
@@ -169,8 +173,7 @@ class Relay:
             self._listener = self._make_listener(self._node)
             self._server = await loop.create_server(
                 self._accept,
-                self._config.host,
-                self._config.port,
+                **self._place(),
                 ssl=tls,
                 ssl_handshake_timeout=self._config.register_timeout if tls else None,
                 backlog=_BACKLOG,
@@ -264,6 +267,11 @@ class Relay:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._config.drain_timeout):
                     await self._all_gone.wait()
+
+    def _place(self) -> dict[str, Any]:
+        if self._listen_on is not None:
+            return {"sock": self._listen_on}
+        return {"host": self._config.host, "port": self._config.port}
 
     def _accept(self) -> WebSocketConnection:
         assert self._listener is not None  # made before the server
