@@ -88,8 +88,11 @@ class _Sources:
         """
         variables = self._read_file()
         settings = self._from_file(variables) | from_environment(os.environ) | self.flags
+        if settings.get("http") is False:
+            settings.pop("http_port", None)
+        chosen: dict[str, Any] = {"data_dir": _default_data_dir(), "http": True}
         return _Settings(
-            RelayConfig(**{"data_dir": _default_data_dir()} | _of(RelayConfig, settings)),
+            RelayConfig(**chosen | _of(RelayConfig, settings)),
             LogConfig(**_of(LogConfig, settings)),
             (*variables, *os.environ),
         )

@@ -54,6 +54,11 @@ class TokenBucket:
         self._capacity = capacity
         self._per_second = capacity / window
 
+    def left(self, now: float) -> float:
+        """Return what is there."""
+        self._refill(now)
+        return self._tokens
+
     def is_full(self, now: float) -> bool:
         """Tell whether nothing was taken lately, so that forgetting it changes nothing."""
         self._refill(now)
@@ -102,6 +107,11 @@ class RateTable:
         self._window = window
         for bucket in self._buckets.values():
             bucket.change(capacity=capacity, window=window)
+
+    def left(self, key: Hashable, *, now: float) -> float:
+        """Return what is left of *key*'s rate."""
+        bucket = self._buckets.get(key)
+        return bucket.left(now) if bucket else self._capacity
 
     def forget_full(self, now: float) -> None:
         """Drop the buckets that are full again."""
