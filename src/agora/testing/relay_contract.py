@@ -128,8 +128,7 @@ class RelayContract:
         keys, bob = KeyPair.generate(), KeyPair.generate()
         async with self.new_client(keys, outbox=tmp_path / "outbox") as alice:
             await alice.post(bob.peer_id, "once").kept()
-            for file in tmp_path.glob("outbox*"):  # what the database has beside it, too
-                shutil.copy(file, tmp_path / file.name.replace("outbox", "copy"))
+            _copy(tmp_path, "outbox", "copy")
             async with self.new_client(bob):
                 (receipt,) = alice.outbox
                 assert await receipt.settled(_PATIENCE) in _TAKEN
@@ -208,10 +207,13 @@ class RelayContract:
 
     @_conversation
     async def test_a_request_is_answered(self) -> None:
-        async with self._present() as bob, self.new_client(KeyPair.generate()) as alice:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_answer_one(bob))
-                reply = await alice.request(bob.peer_id, {"a": 1}, timeout=_PATIENCE)
+        async with (
+            self._present() as bob,
+            self.new_client(KeyPair.generate()) as alice,
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(_answer_one(bob))
+            reply = await alice.request(bob.peer_id, {"a": 1}, timeout=_PATIENCE)
 
         assert reply.payload == {"you asked": {"a": 1}}
 
@@ -365,6 +367,12 @@ class RelayContract:
 
 
 # What agents do
+
+
+def _copy(folder: Path, name: str, other: str) -> None:
+    """Copy a database, with what it has beside it."""
+    for file in folder.glob(f"{name}*"):
+        shutil.copy(file, folder / file.name.replace(name, other))
 
 
 async def _next(client: Client) -> Message:
