@@ -1,8 +1,8 @@
 """
 The one place that acts: carries out what the core decides, and tells it what came of it.
 
-A node holds the sessions of one relay process. Connections (WebSocket today,
-HTTP tomorrow) are doors to it; the rules are all in :mod:`agora.protocol`.
+A node holds the sessions of one relay process. WebSocket connections and what
+HTTP requests come in by are doors to it; the rules are all in :mod:`agora.protocol`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from typing import Any, Protocol
 
 from agora.codes import CloseCode
 from agora.errors import TryAgainError
+from agora.frames import ListedPeer, Register
 from agora.keys import PeerId
 from agora.limits import Limits
 from agora.mailbox import Mailbox, Page
 from agora.protocol.agenda import Agenda
+from agora.protocol.proof import OVER_WEBSOCKET, Purposes
 from agora.protocol.relay.actions import (
     Action,
     Bury,
@@ -129,10 +131,32 @@ class Node:
         """Count the open connections, registered or not."""
         return len(self._open)
 
+    def peers(
+        self, own: PeerId, *, after: str, at_most: int
+    ) -> tuple[list[tuple[ListedPeer, int | None]], int]:
+        """
+        Return a page of the peers that can be reached, and how many there are.
+
+        By key, behind *after*, without *own*; each with when it was last seen, in ms
+        since the Unix epoch, None while it is away.
+        """
+        page, total = self._router.registry.presence.page(own, after=after, at_most=at_most)
+        told: list[tuple[ListedPeer, int | None]] = []
+        for key, entry in page:
+            seen_ms = None if entry is None else self._router.wall_ms(entry.last_seen)
+            name = None if entry is None else entry.name
+            told.append((ListedPeer(key, name, entry is not None), seen_ms))
+        return told, total
+
     # What a door tells
 
     def open(
-        self, connection: Connection, *, address: str = "", audiences: tuple[str, ...] = ()
+        self,
+        connection: Connection,
+        *,
+        address: str = "",
+        audiences: tuple[str, ...] = (),
+        purposes: Purposes = OVER_WEBSOCKET,
     ) -> SessionId:
         """
         Take a new connection; return the id to speak of it by.
@@ -141,13 +165,19 @@ class Node:
             connection: What to write to.
             address: Where it comes from, by which rates are counted.
             audiences: The names that this relay has on it (:mod:`agora.protocol.proof`).
+            purposes: What a proof over it is signed for.
         """
         session_id = SessionId(str(uuid.uuid4()))
-        door = Door(secrets.token_hex(32), address, audiences)
+        door = Door(secrets.token_hex(32), address, audiences, purposes)
         session = RelaySession(session_id, self._router, self._limits, door, now=self._clock())
         self._open[session_id] = _Seat(session, connection)
         self._agenda.add(session_id, session.due)
         return session_id
+
+    def resume(self, session_id: SessionId, register: Register) -> None:
+        """Register a connection for a key that proved itself before, as its door remembers."""
+        if seat := self._open.get(session_id):
+            self._carry_out(seat.session.resume(register, now=self._clock()))
 
     def receive(self, session_id: SessionId, data: str | bytes) -> None:
         """Take a message that came on a connection."""
