@@ -26,14 +26,16 @@ __all__ = [
     "register_call",
     "send_call",
     "settle_call",
+    "wait_call",
 ]
 
 
 class Lane(Enum):
-    """What a call is for; calls of one lane are made one at a time, but for those that send."""
+    """What a call is for; of most kinds one is made at a time."""
 
     REGISTER = "register"
     SEND = "send"
+    WAIT = "wait"
     SETTLE = "settle"
     ASK = "ask"
 
@@ -54,6 +56,7 @@ class Call:
         body: JSON text; None for none.
         name: What is sent to whom; None for all else.
         after: What must have been taken before it, if anything must.
+        tells_peers: Whether it asks who is there.
         number: Its place among all calls; it keeps that when it is made again.
         times: How often it was made without an answer.
         times_too_fast: How often it came before the message that it must not overtake.
@@ -65,9 +68,16 @@ class Call:
     body: str | None = None
     name: Name | None = None
     after: Name | None = None
+    tells_peers: bool = field(default=False, kw_only=True)
     number: int = field(default=0, kw_only=True)
     times: int = field(default=0, kw_only=True)
     times_too_fast: int = field(default=0, kw_only=True)
+
+    @property
+    def recipient(self) -> Name:
+        """What is sent to whom, by a call that sends."""
+        assert self.name is not None, "it sends nothing"
+        return self.name
 
     @property
     def needs_token(self) -> bool:
@@ -99,31 +109,40 @@ def register_call(register: Register, authenticate: Authenticate, nonce: str) ->
 # Sending
 
 
-def send_call(submit: Submit, text: str, *, waits: bool) -> Call:
+def send_call(submit: Submit, text: str) -> Call:
     """
     Return the call for a ``message`` frame, given as it was read and as it is.
 
-    With *waits* it is answered when there is a receipt, else as soon as the relay has
-    it, and what is not known by then comes as an event.
+    It is answered as soon as the relay has the message; what is not known by then comes
+    as an event.
     """
     (to,) = submit.to
-    envelope_id = submit.envelope.claimed_id or ""
     after = None if submit.after is None else (submit.after, to)
-    body = _body(text, "message", waits=waits)
-    return Call(Lane.SEND, "POST", "v1/send", body, (envelope_id, to), after)
+    body = _body(text, "message", _AT_ONCE)
+    return Call(Lane.SEND, "POST", "v1/send", body, (submit.envelope.claimed_id or "", to), after)
+
+
+def wait_call(sent: Call) -> Call:
+    """Return the call that sends the same once more, and is answered when there is a receipt."""
+    assert sent.body is not None, "it sends something"
+    body = "{" + sent.body.removeprefix("{" + _AT_ONCE)
+    return Call(Lane.WAIT, "POST", "v1/send", body, sent.name)
+
+
+_AT_ONCE = '"wait":0,'
 
 
 def broadcast_call(broadcast: Broadcast, text: str) -> Call:
     """Return the call for a ``broadcast`` frame, given as it was read and as it is."""
     envelope_id = broadcast.envelope.claimed_id or ""
-    body = _body(text, "broadcast", waits=True, more='"to":"*",')
+    body = _body(text, "broadcast", '"to":"*",')
     return Call(Lane.SEND, "POST", "v1/send", body, (envelope_id, EVERYONE))
 
 
-def _body(text: str, frame_type: str, *, waits: bool, more: str = "") -> str:
+def _body(text: str, frame_type: str, more: str) -> str:
     members = text.removeprefix(f'{{"type":"{frame_type}",')
     assert members is not text, "our frames begin with their type"
-    return "{" + more + '"wait":0,' * (not waits) + members
+    return "{" + more + members
 
 
 # What came
@@ -137,21 +156,16 @@ def settle_call(frame: Ack | Nack) -> Call:
     return Call(Lane.SETTLE, "POST", "v1/nack", encode(members))
 
 
-def events_query(watched: Watched, *, receives: bool, wait: float | None) -> dict[str, str]:
+def events_query(watched: Watched, *, wait: float | None) -> dict[str, str]:
     """
     Return the parameters with which events are asked for.
 
     Args:
         watched: Whose presence to hear of.
-        receives: Whether to get mail.
         wait: Seconds after which a response without an event ends; None for a stream.
     """
     query = {"presence": _presence(watched)}
-    if not receives:
-        query["receive"] = "false"
-    if wait is not None:
-        query["wait"] = f"{wait:g}"
-    return query
+    return query if wait is None else query | {"wait": f"{wait:g}"}
 
 
 def _presence(watched: Watched) -> str:
@@ -174,7 +188,7 @@ def ask_call() -> Call:
 
 def peers_call() -> Call:
     """Return the call for who is there, where no events are to be had."""
-    return Call(Lane.ASK, "GET", "v1/peers")
+    return Call(Lane.ASK, "GET", "v1/peers", tells_peers=True)
 
 
 def leave_call() -> Call:

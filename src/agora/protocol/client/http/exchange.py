@@ -6,11 +6,6 @@ The requests of one conversation by HTTP: which are under way, and what their an
     core ── frame ──► say ──► next_calls ──► (the network) ──► hear, fail ──► frames ──► core
                                              (events)      ──► hear_event ──►
 
-Several sends are under way at a time, on connections of their own, and may overtake each
-other. Order holds all the same, as each names the message before it (``after``):
-one that was too fast is refused as ``out_of_order``, and made again when that message
-is answered. Only if that one was refused too does the core hear of it.
-
 A send is answered as soon as the relay has the message. What becomes of it later
 comes as an event; where events were interrupted, or stay away, the send is made again,
 which changes nothing but that it is answered (``duplicate``, if it is there).
@@ -47,25 +42,22 @@ from agora.protocol.client.http.calls import (
     ask_call,
     broadcast_call,
     challenge_call,
+    peers_call,
     register_call,
     send_call,
     settle_call,
+    wait_call,
 )
 from agora.protocol.client.http.presence import Onlookers
+from agora.protocol.client.http.sends import Sends
 
 __all__ = ["Exchange"]
-
-MOST_SENDS = 8
-"""Sends under way at a time: more would be slower on a near relay, and gain little on a far one."""
 
 _ATTEMPTS = 2
 """How often a call is made that gets no answer: a connection kept open may be gone by then."""
 
-_TOO_OFTEN = 8
-"""How often a message may be too fast: a relay that has forgotten the one before says so always."""
-
-_TAKEN = 1_024
-"""Messages that are remembered as taken: those behind them name no older ones."""
+_MOST = {Lane.WAIT: 8}
+"""Calls under way at a time, where that is more than one; sends know for themselves."""
 
 _PAUSE = 1.0
 """Seconds to wait when there is too much, and it is not said for how long."""
@@ -102,13 +94,12 @@ class Exchange:
         self._greeting: str | None = None
         self._onlookers = Onlookers()
         self._last_number = 0
+        self._sends = Sends()
         self._lanes: dict[Lane, deque[Call]] = {lane: deque() for lane in Lane}
         self._settling: deque[Ack | Nack] = deque()
         self._under_way: set[Call] = set()
         self._open: dict[int, Call] = {}  # what a pong has to be behind: sends, and questions
         self._pings: deque[int] = deque()
-        self._parked: dict[Name, list[Call]] = {}  # by what they wait for
-        self._taken: dict[Name, None] = {}
         self._unsettled: dict[Name, tuple[Call, float]] = {}  # and since when
         self._told_early: set[Name] = set()
 
@@ -136,30 +127,41 @@ class Exchange:
                 assert self._register is not None, "it answers a challenge"
                 self._add(register_call(self._register, authenticate, self._nonce))
             case Submit() as submit:
-                self._add(send_call(submit, text, waits=not self.receives))
+                self._add(send_call(submit, text))
             case Broadcast() as broadcast:
                 self._add(broadcast_call(broadcast, text))
             case Ack() | Nack() as settled:
                 self._settling.append(settled)
             case Watch(watched):
-                self.watch(watched)
+                self._watch(watched)
             case Ping():
                 self._ask_after_overdue(now)
                 if not self._open:
                     self._add(ask_call())
                 self._pings.append(self._last_number)
 
-    def watch(self, watched: Watched) -> None:
-        """Hear of these from the next stream of events on."""
+    def _watch(self, watched: Watched) -> None:
+        """Hear of these from the next stream of events on; who gets none has to ask."""
         self.watched = watched
         self._onlookers.watch(watched)
+        if not self.receives:
+            self._add(peers_call())
 
     def _add(self, call: Call) -> None:
         self._last_number += 1
         call.number = self._last_number
-        self._lanes[call.lane].append(call)
         if call.lane in (Lane.SEND, Lane.ASK):
             self._open[call.number] = call
+        self._enqueue(call)
+
+    def _enqueue(self, call: Call) -> None:
+        """Let a call wait for its turn; one that was made before goes ahead of others."""
+        if call.lane is Lane.SEND:
+            self._sends.add(call)
+        elif call.times:
+            self._lanes[call.lane].appendleft(call)
+        else:
+            self._lanes[call.lane].append(call)
 
     # To the network
 
@@ -167,25 +169,30 @@ class Exchange:
         """Yield the calls to make now; each is to be answered by `hear` or `fail`."""
         if self.loss is not None:
             return
+        for call in self._due_calls():
+            call.times += 1
+            self._under_way.add(call)
+            yield call
+
+    def _due_calls(self) -> Iterator[Call]:
         self._gather_settling()
         for lane in Lane if self.may_ask else (Lane.REGISTER,):
-            waiting = self._lanes[lane]
-            while waiting and self._has_room(lane):
-                call = waiting.popleft()
-                call.times += 1
-                self._under_way.add(call)
-                yield call
-
-    def _has_room(self, lane: Lane) -> bool:
-        most = MOST_SENDS if lane is Lane.SEND else 1
-        return self._makes(lane) < most
+            if lane is Lane.SEND:
+                yield from self._sends.next_calls()
+            while self._lanes[lane] and self._makes(lane) < _MOST.get(lane, 1):
+                yield self._lanes[lane].popleft()
 
     def _makes(self, lane: Lane) -> int:
         return sum(call.lane is lane for call in self._under_way)
 
+    def _land(self, call: Call) -> None:
+        self._under_way.discard(call)
+        if call.lane is Lane.SEND:
+            self._sends.land(call)
+
     def _gather_settling(self) -> None:
         """Make one call of what can be said together, once the one before is answered."""
-        if not self._settling or self._lanes[Lane.SETTLE] or not self._has_room(Lane.SETTLE):
+        if not self._settling or self._lanes[Lane.SETTLE] or self._makes(Lane.SETTLE):
             return
         first = self._settling.popleft()
         ids = list(first.ids)
@@ -196,11 +203,11 @@ class Exchange:
 
     def fail(self, call: Call, why: str = "") -> None:
         """No answer came: make the call again, which is harmless, or give up."""
-        self._under_way.discard(call)
+        self._land(call)
         if call.times >= _ATTEMPTS:
             self.lose_contact(why)
         else:
-            self._lanes[call.lane].appendleft(call)
+            self._enqueue(call)
 
     def lose_contact(self, why: str) -> None:
         """The relay cannot be reached any more."""
@@ -214,18 +221,15 @@ class Exchange:
         if self.loss is None:
             self.loss = loss
 
-    def _make_again(self, call: Call) -> None:
-        call.times = 0
-        self._lanes[call.lane].appendleft(call)
-
     # Answers
 
     def hear(self, call: Call, answer: Answer, *, now: float) -> None:
         """Take the answer to a call."""
-        self._under_way.discard(call)
+        self._land(call)
         if answer.is_of_bad_token and call.lane is not Lane.REGISTER:
             self.needs_proof = True
-            self._make_again(call)
+            self._enqueue(call)
+            call.times = 0
         elif answer.says_nothing:
             self._end(answer.loss())
         else:
@@ -235,10 +239,14 @@ class Exchange:
     def _take(self, call: Call, answer: Answer, now: float) -> None:
         if call.lane is Lane.REGISTER:
             self._hear_of_registration(answer)
-        elif call.name is not None:
-            self._hear_of_message(call, call.name, answer, now)
-        elif call.lane is Lane.SETTLE and not answer.is_good:
+        elif call.lane is Lane.SEND:
+            self._hear_of_message(call, answer, now)
+        elif call.lane is Lane.WAIT:
+            self._hear_word(call, answer, now)
+        elif not answer.is_good:
             self.frames.append(answer.error_frame())
+        elif call.tells_peers:
+            self._tell_presence({"online": answer.members.get("peers")})
         if call.name is None:
             self._open.pop(call.number, None)
 
@@ -281,19 +289,21 @@ class Exchange:
 
     # Answers about messages
 
-    def _hear_of_message(self, call: Call, name: Name, answer: Answer, now: float) -> None:
-        if self._was_only_too_fast(call, answer):
-            self._make_again_behind(call)
+    def _hear_of_message(self, call: Call, answer: Answer, now: float) -> None:
+        code = (answer.error or {}).get("code")
+        call.times = 0
+        if code == ErrorCode.OUT_OF_ORDER and self._sends.retry_in_order(call):
             return
         del self._open[call.number]
-        if answer.is_good:
-            self._note_taken(name)
-            self._hear_receipts(call, name, answer, now)
-        else:
-            self.frames.append(answer.error_frame(name))
-        self._release(name)
+        self._sends.settle(call, is_taken=answer.is_good)
+        self._hear_word(call, answer, now)
 
-    def _hear_receipts(self, call: Call, name: Name, answer: Answer, now: float) -> None:
+    def _hear_word(self, call: Call, answer: Answer, now: float) -> None:
+        """Tell what is known of a message, and mind what is not."""
+        name = call.recipient
+        if not answer.is_good:
+            self.frames.append(answer.error_frame(name))
+            return
         if name in self._told_early:
             self._told_early.discard(name)
         else:
@@ -302,42 +312,14 @@ class Exchange:
         for kind, listed in (("receipt", "receipts"), ("error", "errors")):
             for each in objects_in(members.get(listed)):
                 self._tell_of(kind, each)
+        if name in self._unsettled and not self.receives:
+            self._add(wait_call(call))  # no event will tell
 
     def _tell_of(self, kind: str, members: dict[str, Json]) -> None:
         name = (str(members.get("id")), str(members.get("to")))
-        if self._unsettled.pop(name, None) is None and self._is_unanswered(name):
+        if self._unsettled.pop(name, None) is None and self._sends.is_open(name):
             self._told_early.add(name)  # the event came before the answer
         self.frames.append(encode({**members, "type": kind}))
-
-    def _note_taken(self, name: Name) -> None:
-        self._taken[name] = None
-        if len(self._taken) > _TAKEN:
-            del self._taken[next(iter(self._taken))]
-
-    def _was_only_too_fast(self, call: Call, answer: Answer) -> bool:
-        """Tell whether the one before it is not refused, but slower, so that it may be next."""
-        code = (answer.error or {}).get("code")
-        if code != ErrorCode.OUT_OF_ORDER or call.after is None:
-            return False
-        may_be_next = call.after in self._taken or self._is_unanswered(call.after)
-        return may_be_next and call.times_too_fast < _TOO_OFTEN
-
-    def _is_unanswered(self, name: Name) -> bool:
-        return any(each.name == name for each in self._open.values())
-
-    def _make_again_behind(self, call: Call) -> None:
-        assert call.after is not None, "it would not be out of order"
-        call.times = 0
-        call.times_too_fast += 1
-        if self._is_unanswered(call.after):
-            self._parked.setdefault(call.after, []).append(call)
-        else:
-            self._lanes[Lane.SEND].appendleft(call)
-
-    def _release(self, name: Name) -> None:
-        """What waited for this message may go, ahead of all that was said later."""
-        for call in reversed(self._parked.pop(name, [])):
-            self._lanes[Lane.SEND].appendleft(call)
 
     def _answer_pings(self) -> None:
         first = next(iter(self._open), self._last_number + 1)
@@ -356,7 +338,10 @@ class Exchange:
             if members := object_of(data):
                 self._tell_of(kind, members)
         elif kind == "presence" and (members := object_of(data)) is not None:
-            self.frames.append(encode({"type": kind} | self._onlookers.update(members)))
+            self._tell_presence(members)
+
+    def _tell_presence(self, members: dict[str, Json]) -> None:
+        self.frames.append(encode({"type": "presence"} | self._onlookers.update(members)))
 
     def note_interrupted(self) -> None:
         """Events may be missing: ask after what we wait for, and look at who is there anew."""
@@ -378,10 +363,8 @@ class Exchange:
 
     def _ask_after(self, calls: list[Call]) -> None:
         for call in calls:
-            assert call.name is not None, "it sends a message"
-            del self._unsettled[call.name]
-            call.times = 0
-            self._add(call)
+            del self._unsettled[call.recipient]
+            self._add(wait_call(call) if call.lane is Lane.WAIT else call)
 
 
 def _goes_with(first: Ack | Nack, other: Ack | Nack, count: int) -> bool:
