@@ -198,6 +198,9 @@ class HttpTransport:
                 while self._exchange.loss is None:
                     for call in self._exchange.next_calls():
                         group.create_task(self._make(call))
+                    if self._exchange.needs_proof and not self._is_proving:
+                        self._is_proving = True
+                        group.create_task(self._prove())
                     await self._stirred.wait()
                 events.cancel()
         finally:
@@ -211,8 +214,6 @@ class HttpTransport:
             self._exchange.fail(call, words(error))
         else:
             self._exchange.hear(call, answer, now=time.monotonic())
-        if self._exchange.needs_proof and not self._is_proving:
-            await self._prove()
         self._stir()
 
     async def _call(self, call: Call) -> Answer:
@@ -227,7 +228,6 @@ class HttpTransport:
 
     async def _prove(self) -> None:
         """Register anew, for another token; whatever goes wrong ends the conversation."""
-        self._is_proving = True
         try:
             renewal = Renewal(await self._prove_again())
             while (call := renewal.next_call) is not None:
@@ -237,3 +237,4 @@ class HttpTransport:
             self._lose(CloseCode.TRY_AGAIN_LATER, f"the token was refused, and we too: {error}")
         finally:
             self._is_proving = False
+            self._stir()

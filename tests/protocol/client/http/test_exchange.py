@@ -518,6 +518,12 @@ def test_a_message_comes_as_the_frame_that_it_is(talk: Talk) -> None:
     assert talk.told() == [{"type": "message"} | json.loads(data), json.loads(whole)]
 
 
+def test_an_event_that_says_nothing_is_how_a_stream_begins(talk: Talk) -> None:
+    talk.exchange.hear_event("message", "", now=0.0)
+
+    assert talk.told() == []
+
+
 def peer(key: PeerId, **members: Any) -> Frame:
     return {"publicKey": key, "online": True} | members
 

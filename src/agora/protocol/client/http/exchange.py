@@ -332,7 +332,7 @@ class Exchange:
     def hear_event(self, kind: str, data: str, *, now: float) -> None:
         """Take an event."""
         self._ask_after_overdue(now)
-        if kind == "message":
+        if kind == "message" and data:  # one without is how a relay begins
             self.frames.append(_frame_text(kind, data))
         elif kind in ("receipt", "error"):
             if members := object_of(data):
