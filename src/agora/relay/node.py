@@ -273,9 +273,10 @@ class Node:
         self._verifier.submit(action.sealed, partial(self._verified, action.session))
 
     def _verified(self, session_id: SessionId) -> None:
-        self._try(
-            session_id, lambda seat: self._carry_out(seat.session.verified(now=self._clock()))
-        )
+        self._try(session_id, self._take_verified)
+
+    def _take_verified(self, seat: _Seat) -> None:
+        self._carry_out(seat.session.verified(now=self._clock()))
 
     def _write(self, action: Send) -> None:
         for session_id in action.to:

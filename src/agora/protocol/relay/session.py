@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from agora.codes import CloseCode, ErrorCode, ReceiptStatus
@@ -73,7 +73,7 @@ _REGISTER_FIRST = "Not registered: send registration message first"
 _UNKNOWN_TYPE = "Unknown message type: "
 
 
-class State(Enum):
+class State(StrEnum):  # of strings, as it is looked up with every frame
     """Where a connection stands."""
 
     UNREGISTERED = "unregistered"
@@ -386,7 +386,7 @@ class RelaySession:
 
     def _take_awaited(self, count: int, now: float) -> list[Action]:
         ready, self._awaited = self._awaited[:count], self._awaited[count:]
-        self._awaited_cost -= sum(map(self._cost_of, ready))
+        self._awaited_cost -= sum([self._cost_of(message) for message in ready])
         if self._router.registry.get(self.id) is None:
             return []  # its key has proven itself in another session: it speaks for nobody
         return [action for message in ready for action in self._take_in(message, now)]
