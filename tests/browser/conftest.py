@@ -59,9 +59,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def relay() -> Iterator[RelayInThread]:
-    """A relay with both doors, for all tests of a module."""
-    with relay_in_thread(http_port=0) as running:
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayInThread]:
+    """A relay with both doors and a disk, for all tests of a module."""
+    with relay_in_thread(http_port=0, data_dir=tmp_path_factory.mktemp("relay")) as running:
         yield running
 
 

@@ -60,7 +60,7 @@ def test_the_chat(
     sleeper = agora.Identity.generate()
     with Agent(relay.url, sleeper, name="night-shift") as night:
         night.send(ada.peer_id, {"text": "All quiet. Good night!"})
-        ada.open("night-shift")
+        ada.open(night)
         ada.sees("All quiet. Good night!")
     ada.say("Thanks! Please look at the leak in hall 2 when you are back")
     ada.fate(
@@ -100,9 +100,7 @@ def test_the_dashboard(new_page: Callable[..., Page], watched: RelayInThread) ->
         _take_dashboard(new_page, watched, len(names))
 
 
-def _take_dashboard(
-    new_page: Callable[..., Page], relay: RelayInThread, peers: int
-) -> None:
+def _take_dashboard(new_page: Callable[..., Page], relay: RelayInThread, peers: int) -> None:
     page = new_page(viewport={"width": 1180, "height": 920}, timezone_id="UTC")
     page.route("**/admin/overview", with_made_up_hour)
 
