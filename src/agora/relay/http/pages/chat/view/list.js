@@ -38,7 +38,7 @@ export class List {
         "button.row",
         { onclick: open, type: "button" },
         pictureOf(conversation),
-        el("span.who", {}, el("span", {}, el("span.name"), " ", el("span.key.faint")), el("span.preview.faint")),
+        el("span.who", {}, el("span.named", {}, el("span.name"), el("span.key.faint")), el("span.preview.faint")),
         el("span.aside", {}, el("time.faint.numbers"), el("span.badge", { hidden: true })),
       ),
     );
