@@ -101,7 +101,7 @@ def test_the_dashboard(new_page: Callable[..., Page], watched: RelayInThread) ->
 
 
 def _take_dashboard(new_page: Callable[..., Page], relay: RelayInThread, peers: int) -> None:
-    page = new_page(viewport={"width": 1180, "height": 920}, timezone_id="UTC")
+    page = new_page(viewport={"width": 1180, "height": 885}, timezone_id="UTC")
     page.route("**/admin/overview", with_made_up_hour)
 
     page.goto(f"{relay.http_url}/#token={ADMIN_TOKEN}")
