@@ -8,98 +8,50 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, delete, get, post
-from litestar.params import Parameter
+from litestar import delete, get, post
+from litestar.params import JSONBody, QueryParameter, RawBody
 from litestar.types import Receive
 
 from agora.codes import ErrorCode
 from agora.envelope import EVERYONE
 from agora.frames import encode_broadcast, encode_submit
 from agora.keys import PeerId
-from agora.relay.http import shapes
-from agora.relay.http.door import Door
-from agora.relay.http.errors import ApiError, ErrorFrame, not_registered
+from agora.relay.http import legacy, shapes
+from agora.relay.http.answers import Json, json_answer
+from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of, own_end
+from agora.relay.http.errors import ApiError, ErrorFrame
 from agora.relay.http.postbox import Asked, Letter, Postbox
 from agora.relay.http.sessions import unavailable
-from agora.relay.http.tokens import Token
 from agora.sealing import now_ms
 
-__all__ = ["ROUTES", "authenticate"]
-
-_Answer = TypeVar("_Answer")
-_Any = Request[Any, Any, Any]
-
-
-class Json(Response[_Answer]):
-    """An answer whose JSON is there already; ``_Answer`` is for the document."""
-
-    def render(self, content: Any, media_type: str, enc_hook: Any = None) -> bytes:
-        """Return it."""
-        return content if isinstance(content, bytes) else msgspec.json.encode(content)
-
-
-def json_answer(body: bytes, **options: Any) -> Json[Any]:
-    """Return an answer whose JSON is *body*; options as for litestar's ``Response``."""
-    return Json(body, **options)
-
-
-# Who asks
-
-
-async def authenticate(request: _Any, door: Door) -> Token:
-    """
-    Return the token of a request, and count the request for its key.
-
-    Raises:
-        ApiError: ``not_registered``, ``rate_limited`` or ``unavailable``.
-    """
-    scheme, _, text = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not text:
-        raise not_registered("missing_token", "Missing or malformed Authorization header")
-    token = door.tokens.read(text.strip())
-    door.rates.spend("key", token.publicKey, notes_of(request))
-    door.check_open()
-    return token
-
-
-def notes_of(request: _Any) -> dict[str, Any]:
-    """Return what the gate knows of a request."""
-    notes: dict[str, Any] = request.scope["state"]
-    return notes
-
-
-def address_of(request: _Any) -> str:
-    """Return where a request comes from, by which rates are counted."""
-    return str(notes_of(request)["address"])
-
+__all__ = ["ROUTES", "until_gone"]
 
 # Registration
 
 
 @post("/v1/challenge", status_code=200)
-async def challenge(request: _Any, door: Door, data: shapes.ChallengeRequest) -> shapes.Challenge:
+async def challenge(
+    request: AnyRequest, door: ThisDoor, data: JSONBody[shapes.ChallengeRequest]
+) -> shapes.Challenge:
     """Ask for a challenge, the first step of a registration."""
     door.check_open()
     made = door.challenges.make(
         PeerId(data.publicKey),
         data.nonce,
         address=address_of(request),
-        audiences=door.audiences(*_own_end(request)),
+        audiences=door.audiences(*own_end(request)),
     )
     expires = now_ms() + int(door.config.register_timeout * 1000)
     return shapes.Challenge(made.nonce, made.relay, made.signature, expires)
 
 
-def _own_end(request: _Any) -> tuple[str, int]:
-    host, port = request.scope["server"] or ("", 0)
-    return host, port or 0
-
-
-@post("/v1/register", status_code=200)
-async def register(door: Door, data: shapes.RegisterRequest) -> Json[shapes.Registered]:
+@post("/v1/register", status_code=200, before_request=legacy.register_with_key)
+async def register(
+    door: ThisDoor, data: JSONBody[shapes.RegisterRequest]
+) -> Json[shapes.Registered]:
     """Prove a key by signing the challenge, and get a token for it."""
     door.check_open()
     peer = PeerId(data.publicKey)
@@ -111,8 +63,9 @@ async def register(door: Door, data: shapes.RegisterRequest) -> Json[shapes.Regi
 
 
 @delete("/v1/disconnect", status_code=200)
-async def disconnect(door: Door, token: Token) -> shapes.Done:
+async def disconnect(door: ThisDoor, token: ThisToken) -> shapes.Done:
     """Revoke the token, and end what it has open."""
+    door.forget_key(token)
     write_down = door.tokens.revocations.add(token)
     door.sessions.end(token)
     await asyncio.to_thread(write_down)
@@ -122,9 +75,13 @@ async def disconnect(door: Door, token: Token) -> shapes.Done:
 # Sending
 
 
-@post("/v1/send", status_code=200)
+@post("/v1/send", status_code=200, before_request=legacy.send_unsigned)
 async def send(
-    request: _Any, door: Door, token: Token, data: shapes.SendRequest, body: bytes
+    request: AnyRequest,
+    door: ThisDoor,
+    token: ThisToken,
+    data: JSONBody[shapes.SendRequest],
+    body: RawBody,
 ) -> Json[shapes.Sent]:
     """Send an envelope; the answer comes when it is delivered or stored."""
     text, claimed_id = _envelope_text(body), data.envelope.get("id")
@@ -184,39 +141,53 @@ def _members(error: ErrorFrame) -> dict[str, Any]:
 
 @get("/v1/messages")
 async def messages(
-    request: _Any,
-    door: Door,
-    token: Token,
+    request: AnyRequest,
+    door: ThisDoor,
+    token: ThisToken,
     wait: Annotated[
         float,
-        Parameter(ge=0, le=86_400, description="Seconds to wait for mail, where there is none."),
+        QueryParameter(
+            ge=0, le=86_400, description="Seconds to wait for mail while there is none."
+        ),
     ] = 0.0,
-    limit: Annotated[int, Parameter(ge=1, le=1_000, description="Most messages to get.")] = 100,
+    limit: Annotated[
+        int, QueryParameter(ge=1, le=1_000, description="Most messages to get.")
+    ] = 100,
 ) -> Json[shapes.Messages]:
     """Get mail, the oldest first; waits for it (long poll). It comes again until it is acked."""
-    with door.sessions.of(token).receive(address_of(request)) as postbox:
+    session = door.sessions.of(token)
+    with session.receive(address_of(request)) as postbox:
         if not postbox.has_letters:
             await door.settle()  # what is in the mailbox is on its way
-        await _wait_for_mail(door, postbox, min(wait, door.config.http_max_wait), request.receive)
+        at_most = min(wait, door.config.http_max_wait)
+        is_there = await _wait_for_mail(door, postbox, at_most, request.receive)
         if not postbox.is_open:
             raise unavailable()
-        found = list(islice(postbox.letters(), limit))
+        found = list(islice(postbox.letters(), limit if is_there else 0))
         has_more = postbox.count > len(found) or postbox.count >= door.config.window_messages
         postbox.give(found)
-    return json_answer(_mail(found, has_more=has_more))
+    if token.isLegacy:
+        told, ids = legacy.plain_mail(found, since=request.query_params.get("since"))
+        if ids:
+            session.ack(address_of(request), ids)
+        return json_answer(msgspec.json.encode({"messages": told, "hasMore": has_more}))
+    return _mail(found, has_more=has_more)
 
 
-def _mail(letters: Sequence[Letter], *, has_more: bool) -> bytes:
+def _mail(letters: Sequence[Letter], *, has_more: bool) -> Json[shapes.Messages]:
     texts = ",".join([letter.text for letter in letters])
-    return f'{{"messages":[{texts}],"hasMore":{"true" if has_more else "false"}}}'.encode()
+    more = "true" if has_more else "false"
+    return json_answer(f'{{"messages":[{texts}],"hasMore":{more}}}'.encode())
 
 
-async def _wait_for_mail(door: Door, postbox: Postbox, seconds: float, receive: Receive) -> None:
-    """Return when there is mail, when it took too long, or when nobody waits any more."""
+async def _wait_for_mail(
+    door: ThisDoor, postbox: Postbox, seconds: float, receive: Receive
+) -> bool:
+    """Return when there is mail, or when it took too long; False when nobody waits any more."""
     if seconds <= 0 or postbox.has_letters:
-        return
+        return True
     async with asyncio.TaskGroup() as group:
-        gone = group.create_task(_gone(receive))
+        gone = group.create_task(until_gone(receive))
         gone.add_done_callback(lambda task: postbox.changed.set())
 
         def is_over() -> bool:
@@ -227,23 +198,31 @@ async def _wait_for_mail(door: Door, postbox: Postbox, seconds: float, receive: 
                 while not is_over():
                     postbox.changed.clear()
                     await postbox.changed.wait()
+        is_there = not gone.done()
         gone.cancel()
+    return is_there
 
 
-async def _gone(receive: Receive) -> None:
+async def until_gone(receive: Receive) -> None:
+    """Return when the client has gone away."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 @post("/v1/ack", status_code=200)
-async def ack(request: _Any, door: Door, token: Token, data: shapes.Ack) -> shapes.Done:
+async def ack(
+    request: AnyRequest,
+    door: ThisDoor,
+    token: ThisToken,
+    data: JSONBody[shapes.Ack],
+) -> shapes.Done:
     """Say that these messages are done with; they do not come again."""
     door.sessions.of(token).ack(address_of(request), data.ids)
     return shapes.Done()
 
 
 @post("/v1/nack", status_code=200)
-async def nack(door: Door, token: Token, data: shapes.Nack) -> shapes.Done:
+async def nack(door: ThisDoor, token: ThisToken, data: JSONBody[shapes.Nack]) -> shapes.Done:
     """Have these messages come again, after a while."""
     door.sessions.of(token).nack(data.ids, data.delayMs / 1000)
     return shapes.Done()
@@ -254,10 +233,10 @@ async def nack(door: Door, token: Token, data: shapes.Nack) -> shapes.Done:
 
 @get("/v1/peers")
 async def peers(
-    door: Door,
-    token: Token,
-    after: Annotated[str, Parameter(description="`next` of the page before.")] = "",
-    limit: Annotated[int, Parameter(ge=1, le=1_000, description="Most peers to get.")] = 1_000,
+    door: ThisDoor,
+    token: ThisToken,
+    after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=1_000, description="Most peers to get.")] = 1_000,
 ) -> shapes.Peers:
     """Get the peers that can be reached: those online, and listed ones that have a mailbox."""
     found, total = door.node.peers(token.publicKey, after=after, at_most=limit + 1)

@@ -7,13 +7,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from litestar import Litestar, Request, Response
+from litestar import Litestar, Response
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import ASGIApp
 
 from agora.codes import ErrorCode, HttpErrorCode
-from agora.relay.http import api
+from agora.relay.http import api, events
+from agora.relay.http.answers import json_answer
+from agora.relay.http.callers import AnyRequest, authenticate
 from agora.relay.http.door import Door
 from agora.relay.http.errors import ApiError
 from agora.relay.http.gate import Gate
@@ -22,7 +24,7 @@ __all__ = ["make_app"]
 
 _log = logging.getLogger("agora.relay")
 
-ROUTES = (*api.ROUTES,)
+ROUTES = (*api.ROUTES, *events.ROUTES)
 """Everything that is served."""
 
 
@@ -32,7 +34,7 @@ def make_app(door: Door) -> ASGIApp:
         route_handlers=list(ROUTES),
         dependencies={
             "door": Provide(lambda: door, sync_to_thread=False, use_cache=True),
-            "token": Provide(api.authenticate),
+            "token": Provide(authenticate),
         },
         exception_handlers={
             ApiError: _answer_api_error,
@@ -50,7 +52,7 @@ def make_app(door: Door) -> ASGIApp:
     return Gate(inner, door.config, door.rates)
 
 
-def _check_media_type(request: Request[Any, Any, Any]) -> None:
+def _check_media_type(request: AnyRequest) -> None:
     """
     Refuse a body that says to be something else than JSON; one that says nothing may be.
 
@@ -66,14 +68,11 @@ def _check_media_type(request: Request[Any, Any, Any]) -> None:
 # Errors
 
 
-_Any = Request[Any, Any, Any]
+def _answer_api_error(request: AnyRequest, error: ApiError) -> Response[Any]:
+    return json_answer(error.body, status_code=error.status, headers=error.headers)
 
 
-def _answer_api_error(request: _Any, error: ApiError) -> Response[Any]:
-    return api.json_answer(error.body, status_code=error.status, headers=error.headers)
-
-
-def _answer_http_error(request: _Any, error: HTTPException) -> Response[Any]:
+def _answer_http_error(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """Say in our shape what the framework refuses by itself."""
     return _answer_api_error(request, _translated(error))
 
@@ -100,7 +99,7 @@ def _why(error: HTTPException) -> str:
     return "; ".join(told) or error.detail
 
 
-def _answer_fault(request: _Any, error: Exception) -> Response[Any]:
+def _answer_fault(request: AnyRequest, error: Exception) -> Response[Any]:
     # Our own fault: said in the log, never to the stranger.
     _log.error("request failed", exc_info=error, extra={"fields": {"path": request.url.path}})
     return _answer_api_error(request, ApiError(HttpErrorCode.INTERNAL_ERROR, "Internal error"))

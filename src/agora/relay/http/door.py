@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from agora.codes import ErrorCode
-from agora.keys import PeerId
+from agora.keys import KeyPair, PeerId
 from agora.relay.config import RelayConfig
 from agora.relay.http.challenges import Challenges
 from agora.relay.http.errors import ApiError
 from agora.relay.http.gate import Rates
 from agora.relay.http.sessions import HttpSessions, unavailable
-from agora.relay.http.tokens import Revocations, Secrets, Tokens
+from agora.relay.http.tokens import Revocations, Secrets, Token, Tokens
 from agora.relay.node import Node
 from agora.relay.writer import Writer
 
@@ -40,7 +39,7 @@ class Door:
         sessions: What they have open.
         challenges: Who is about to prove a key.
         rates: How often one may ask.
-        legacy_keys: Private keys by token, of those who gave them away (`rest_private_keys`).
+        keys: Keys of those who gave them away (`rest_private_keys`), by token, until that ends.
         is_stopping: Whether nothing new is taken.
     """
 
@@ -53,7 +52,7 @@ class Door:
     challenges: Challenges
     rates: Rates
     writer: Writer
-    legacy_keys: dict[str, Any] = field(default_factory=dict)
+    keys: dict[str, tuple[int, KeyPair]] = field(default_factory=dict, repr=False)
     is_stopping: bool = False
 
     def change_config(self, config: RelayConfig) -> None:
@@ -89,6 +88,27 @@ class Door:
             )
             raise ApiError(ErrorCode.INVALID_MESSAGE, text)
 
+    def keep_key(self, token: Token, keys: KeyPair) -> None:
+        """
+        Keep what signs for the owner of *token*, in memory alone.
+
+        Raises:
+            ApiError: ``at_capacity``.
+        """
+        if len(self.keys) >= self.config.max_http_sessions:
+            text = f"Relay is at capacity (max {self.config.max_http_sessions} tokens in use)"
+            raise ApiError(ErrorCode.AT_CAPACITY, text)
+        self.keys[token.jti] = (token.exp, keys)
+
+    def key_of(self, token: Token) -> KeyPair | None:
+        """Return what signs for the owner of *token*; None when that was before a restart."""
+        _, keys = self.keys.get(token.jti, (0, None))
+        return keys
+
+    def forget_key(self, token: Token) -> None:
+        """Forget what signs for the owner of *token*."""
+        self.keys.pop(token.jti, None)
+
     async def settle(self) -> None:
         """Wait until what is being read from the mailboxes now has come."""
         settled = asyncio.get_running_loop().create_future()
@@ -103,6 +123,9 @@ class Door:
         self.challenges.tick()
         self.tokens.tick()
         self.rates.tick()
+        now = time.time()
+        for jti in [jti for jti, (until, _) in self.keys.items() if until <= now]:
+            del self.keys[jti]
 
     def begin_stop(self) -> None:
         """Take nothing new; polls end with what they have, streams end."""

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from agora.codes import CloseCode
+from agora.frames import Watched
 from agora.keys import PeerId
 from agora.protocol.relay.actions import SessionId
 from agora.relay.http.errors import ErrorFrame
@@ -89,22 +90,44 @@ class Reader:
     """
     A stream that is open: where it is in a postbox, and what it has not told of presence.
 
+    Args:
+        last: Number of the letter that its client has already.
+        watched: Whose presence it tells.
+
     Attributes:
         last: Number of the letter that it got last.
-        presence: ``presence`` frames that it has not got.
+        unread_bytes: Bytes of presence that it has not got.
     """
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, last: int, watched: Watched) -> None:
         self.last = last
-        self.presence: deque[str] = deque()
-        self.presence_bytes = 0
+        self.watched = watched
+        self.unread_bytes = 0
+        self._unread: deque[str] = deque()
 
-    def take_presence(self) -> list[str]:
-        """Return what it has not got, which then it has."""
-        taken = list(self.presence)
-        self.presence.clear()
-        self.presence_bytes = 0
+    def tell(self, text: str) -> None:
+        """Take a ``presence`` frame, of which it gets what it watches."""
+        if not self.watched.everyone:
+            text = _only(self.watched.peers, text)
+        if text:
+            self._unread.append(text)
+            self.unread_bytes += len(text)
+
+    def take(self) -> list[str]:
+        """Return the presence that it has not got, which then it has."""
+        taken = [*self._unread]
+        self._unread.clear()
+        self.unread_bytes = 0
         return taken
+
+
+def _only(peers: frozenset[PeerId], text: str) -> str:
+    """Return a ``presence`` frame without others than *peers*; nothing where that is empty."""
+    frame = json.loads(text)
+    come = [one for one in frame["online"] if one["publicKey"] in peers]
+    gone = [one for one in frame["offline"] if one in peers]
+    changes = {"type": "presence", "online": come, "offline": gone}
+    return msgspec.json.encode(changes).decode() if come or gone else ""
 
 
 class Postbox:
@@ -143,7 +166,7 @@ class Postbox:
     @property
     def unsent_bytes(self) -> int:
         """Bytes that no request has got; what waits to be acked is bounded by the window."""
-        return self._ungiven_bytes + sum([one.presence_bytes for one in self._readers])
+        return self._ungiven_bytes + sum([one.unread_bytes for one in self._readers])
 
     def send(self, text: str) -> None:
         """Take one frame."""
@@ -218,15 +241,14 @@ class Postbox:
             if not letter.was_given:
                 self._ungiven_bytes -= len(letter.text)
 
-    def open_reader(self, last: int) -> Reader:
-        """Return a reader of what comes behind *last*."""
-        reader = Reader(last)
+    @contextmanager
+    def reading(self, reader: Reader) -> Iterator[None]:
+        """Tell *reader* of presence for the length of a ``with`` block."""
         self._readers.add(reader)
-        return reader
-
-    def close_reader(self, reader: Reader) -> None:
-        """Forget a reader that is gone."""
-        self._readers.discard(reader)
+        try:
+            yield
+        finally:
+            self._readers.discard(reader)
 
     # Answers, for requests
 
@@ -267,8 +289,7 @@ class Postbox:
 
     def _take_presence(self, text: str) -> None:
         for reader in self._readers:
-            reader.presence.append(text)
-            reader.presence_bytes += len(text)
+            reader.tell(text)
         self.changed.set()
 
     def _take_greeting(self, text: str) -> None:

@@ -18,7 +18,7 @@ from agora.codes import ErrorCode
 from agora.frames import WATCH_NONE, Register, Watched, encode_ack, encode_nack, encode_watch
 from agora.protocol.proof import OVER_HTTP
 from agora.relay.http.errors import ApiError, ErrorFrame
-from agora.relay.http.postbox import Asked, Postbox
+from agora.relay.http.postbox import Asked, Postbox, Reader
 from agora.relay.http.tokens import Metadata, Token
 from agora.relay.node import Node
 
@@ -146,30 +146,39 @@ class HttpSession:
         return self._receiving.found is not None
 
     @contextmanager
-    def receive(self, address: str, watched: Watched = WATCH_NONE) -> Iterator[Postbox]:
+    def receive(self, address: str) -> Iterator[Postbox]:
         """
         Have a session that gets mail for the length of a ``with`` block, and a while after.
 
-        It tells of the presence of those *watched*, of whose present state at once.
-
         Raises:
-            ApiError: What the node says to a session, or a list, that it does not take.
+            ApiError: What the node says to a session that it does not take.
         """
         with self._receiving.use(address) as postbox:
-            self._watched.append(watched)
-            try:
-                self._tell_watched(postbox, watched)
-                yield postbox
-            finally:
-                self._watched.remove(watched)
-                with contextlib.suppress(ApiError):  # nobody is there to hear of it
-                    self._tell_watched(postbox, watched)
+            yield postbox
+
+    @contextmanager
+    def watch(self, postbox: Postbox, reader: Reader) -> Iterator[None]:
+        """
+        Have *reader* get the presence of those it watches, of whose present state at once.
+
+        Raises:
+            ApiError: What the node says to a list that it does not take.
+        """
+        self._watched.append(reader.watched)
+        try:
+            self._tell_watched(postbox, reader.watched)
+            yield
+        finally:
+            self._watched.remove(reader.watched)
+            with contextlib.suppress(ApiError):  # nobody is there to hear of it
+                self._tell_watched(postbox, reader.watched)
 
     def _tell_watched(self, postbox: Postbox, changed: Watched) -> None:
         if changed == WATCH_NONE or not postbox.is_open:
             return
         peers = frozenset(peer for one in self._watched for peer in one.peers)
-        self._say(postbox, encode_watch(Watched(any(w.everyone for w in self._watched), peers)))
+        everyone = any(one.everyone for one in self._watched)
+        self._say(postbox, encode_watch(Watched(everyone, peers)))
 
     async def submit(self, address: str, frame: str, asked: Asked, *, at_most: float) -> None:
         """
