@@ -36,7 +36,11 @@ __all__ = ["ROUTES", "until_gone"]
 async def challenge(
     request: AnyRequest, door: ThisDoor, data: JSONBody[shapes.ChallengeRequest]
 ) -> shapes.Challenge:
-    """Ask for a challenge, the first step of a registration."""
+    """
+    Ask for a challenge, the first step of a registration.
+
+    It serves once, for the key that asked, until `expiresAt`.
+    """
     door.check_open()
     made = door.challenges.make(
         PeerId(data.publicKey),
@@ -52,7 +56,11 @@ async def challenge(
 async def register(
     door: ThisDoor, data: JSONBody[shapes.RegisterRequest]
 ) -> Json[shapes.Registered]:
-    """Prove a key by signing the challenge, and get a token for it."""
+    """
+    Prove a key by signing the challenge, and get a token for it.
+
+    Other tokens of the key stay good. A proof that fails uses its challenge up.
+    """
     door.check_open()
     peer = PeerId(data.publicKey)
     door.check_name(data.name)
@@ -64,7 +72,11 @@ async def register(
 
 @delete("/v1/disconnect", status_code=200)
 async def disconnect(door: ThisDoor, token: ThisToken) -> shapes.Done:
-    """Revoke the token, and end what it has open."""
+    """
+    Revoke the token, and end what it has open.
+
+    Mail that was not acked waits for the next token of the same key.
+    """
     door.forget_key(token)
     write_down = door.tokens.revocations.add(token)
     door.sessions.end(token)
@@ -83,7 +95,12 @@ async def send(
     data: JSONBody[shapes.SendRequest],
     body: RawBody,
 ) -> Json[shapes.Sent]:
-    """Send an envelope; the answer comes when it is delivered or stored."""
+    """
+    Send an envelope.
+
+    The answer comes when each recipient has it, or its mailbox; it is an error when none
+    has. Sending the same envelope again is harmless, and tells what became of it.
+    """
     text, claimed_id = _envelope_text(body), data.envelope.get("id")
     to = _recipients(data.to or data.envelope.get("to"))
     asked = Asked(claimed_id if isinstance(claimed_id, str) else None, set(to))
@@ -154,14 +171,19 @@ async def messages(
         int, QueryParameter(ge=1, le=1_000, description="Most messages to get.")
     ] = 100,
 ) -> Json[shapes.Messages]:
-    """Get mail, the oldest first; waits for it (long poll). It comes again until it is acked."""
+    """
+    Get mail, the oldest first.
+
+    With `wait` the answer comes as soon as there is any (long poll). Mail comes again
+    until it is acked; a broadcast comes once.
+    """
     session = door.sessions.of(token)
     with session.receive(address_of(request)) as postbox:
         if not postbox.has_letters:
             await door.settle()  # what is in the mailbox is on its way
         at_most = min(wait, door.config.http_max_wait)
         is_there = await _wait_for_mail(door, postbox, at_most, request.receive)
-        if not postbox.is_open:
+        if not (postbox.is_open or door.is_stopping):
             raise unavailable()
         found = list(islice(postbox.letters(), limit if is_there else 0))
         has_more = postbox.count > len(found) or postbox.count >= door.config.window_messages
@@ -216,14 +238,24 @@ async def ack(
     token: ThisToken,
     data: JSONBody[shapes.Ack],
 ) -> shapes.Done:
-    """Say that these messages are done with; they do not come again."""
+    """
+    Say that these messages are done with.
+
+    They do not come again, to whatever session or token of the key they came. Unknown
+    ids change nothing.
+    """
     door.sessions.of(token).ack(address_of(request), data.ids)
     return shapes.Done()
 
 
 @post("/v1/nack", status_code=200)
 async def nack(door: ThisDoor, token: ThisToken, data: JSONBody[shapes.Nack]) -> shapes.Done:
-    """Have these messages come again, after a while."""
+    """
+    Have these messages come again, after a while.
+
+    For messages that this token was given; after ten times one is given up, and its
+    sender told.
+    """
     door.sessions.of(token).nack(data.ids, data.delayMs / 1000)
     return shapes.Done()
 
@@ -238,7 +270,12 @@ async def peers(
     after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
     limit: Annotated[int, QueryParameter(ge=1, le=1_000, description="Most peers to get.")] = 1_000,
 ) -> shapes.Peers:
-    """Get the peers that can be reached: those online, and listed ones that have a mailbox."""
+    """
+    Get the peers that can be reached.
+
+    Those online, and those away that the operator has listed; by peer id, a page at a
+    time.
+    """
     found, total = door.node.peers(token.publicKey, after=after, at_most=limit + 1)
     listed = [
         shapes.Peer(

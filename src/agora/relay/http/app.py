@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.types import ASGIApp
 
 from agora.codes import ErrorCode, HttpErrorCode
-from agora.relay.http import api, events
+from agora.relay.http import api, docs, events
 from agora.relay.http.answers import json_answer
 from agora.relay.http.callers import AnyRequest, authenticate
 from agora.relay.http.door import Door
@@ -25,7 +25,7 @@ __all__ = ["make_app"]
 
 _log = logging.getLogger("agora.relay")
 
-ROUTES = (*api.ROUTES, *events.ROUTES, *PAGE_ROUTES)
+ROUTES = (*api.ROUTES, *events.ROUTES, *docs.ROUTES, *PAGE_ROUTES)
 """Everything that is served."""
 
 
@@ -40,6 +40,7 @@ def make_app(door: Door) -> ASGIApp:
         exception_handlers={
             ApiError: _answer_api_error,
             HTTPException: _answer_http_error,
+            RecursionError: _answer_too_deep,
             Exception: _answer_fault,
         },
         before_request=_check_media_type,
@@ -98,6 +99,11 @@ def _why(error: HTTPException) -> str:
         return "the body is missing, or no JSON object"
     told = [f"{one.get('key', '')}: {one.get('message', '')}".strip(": ") for one in problems]
     return "; ".join(told) or error.detail
+
+
+def _answer_too_deep(request: AnyRequest, error: RecursionError) -> Response[Any]:
+    text = "Invalid message: the body is nested too deep"
+    return _answer_api_error(request, ApiError(ErrorCode.INVALID_MESSAGE, text))
 
 
 def _answer_fault(request: AnyRequest, error: Exception) -> Response[Any]:

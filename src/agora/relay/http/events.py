@@ -51,7 +51,14 @@ async def events(
         HeaderParameter(name="Last-Event-ID", description="The id of the event that came last."),
     ] = "",
 ) -> ASGIApp:
-    """Get mail and presence as server-sent events."""
+    """
+    Get mail and presence as server-sent events.
+
+    The data of an event is JSON: of `message` as in `/v1/messages`, of `presence`
+    `{"online":[…],"offline":[…]}`, of `closed` `{"code":…,"reason":…}`. A message comes
+    once in a stream, and again in the next one until it is acked, unless that begins
+    behind its id.
+    """
     return _Events(door, token, address_of(request), _read_watched(presence), last_event_id)
 
 

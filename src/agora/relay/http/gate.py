@@ -166,7 +166,9 @@ class Gate:
         async def send_through(message: Any) -> None:
             if message["type"] == "http.response.start":
                 own: _Headers = message.setdefault("headers", [])
-                message["headers"] = [*own, *_ALWAYS, *cors, *_rate_headers(notes)]
+                names = {name.lower() for name, _ in own}
+                always = [pair for pair in _ALWAYS if pair[0] not in names]
+                message["headers"] = [*own, *always, *cors, *_rate_headers(notes)]
             await send(message)
 
         try:
@@ -175,7 +177,8 @@ class Gate:
             await answer(send_through, error.status, error.headers, error.body)
             return
         if scope.get("method") == "OPTIONS" and any(name == _PREFLIGHT for name, _ in headers):
-            await answer(send_through, 204, _PREFLIGHT_ANSWER if cors else {}, b"")
+            may_ask = _EXPOSED in cors
+            await answer(send_through, 204, _PREFLIGHT_ANSWER if may_ask else {}, b"")
             return
         await self._app(scope, receive, send_through)
 

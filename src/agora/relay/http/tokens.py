@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
+from typing import Annotated
 
 import msgspec
 
@@ -35,8 +36,10 @@ __all__ = ["Metadata", "Revocations", "Secrets", "Token", "Tokens"]
 class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a peer says of itself, for others to see; claimed, not proven."""
 
-    version: str | None = None
-    capabilities: tuple[str, ...] = ()
+    version: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    capabilities: Annotated[
+        tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=32)
+    ] = ()
 
 
 class Token(msgspec.Struct, frozen=True, omit_defaults=True):
