@@ -144,7 +144,6 @@ class Events:
 
     def __init__(self, stream: httpx2.Response) -> None:
         self.last = ""
-        self.comments: list[str] = []
         self._lines = stream.aiter_lines()
 
     async def next(self) -> tuple[str, dict[str, Any]]:
@@ -159,11 +158,17 @@ class Events:
                     self.last = value
                 elif field == "data":
                     data = value
-                elif line.startswith(":"):
-                    self.comments.append(line)
                 elif not line and name:
                     return name, json.loads(data)
         return "", {}
+
+    async def comment(self) -> str:
+        """Return the next comment."""
+        async with asyncio.timeout(DEADLINE):
+            async for line in self._lines:
+                if line.startswith(":"):
+                    return line
+        return ""
 
     async def message(self) -> Any:
         """Return what the next message says; other events are skipped."""

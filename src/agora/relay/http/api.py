@@ -162,7 +162,7 @@ async def messages(
             await door.settle()  # what is in the mailbox is on its way
         at_most = min(wait, door.config.http_max_wait)
         is_there = await _wait_for_mail(door, postbox, at_most, request.receive)
-        if not postbox.is_open:
+        if not (postbox.is_open or door.is_stopping):
             raise unavailable()
         found = list(islice(postbox.letters(), limit if is_there else 0))
         has_more = postbox.count > len(found) or postbox.count >= door.config.window_messages

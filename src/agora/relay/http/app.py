@@ -39,6 +39,7 @@ def make_app(door: Door) -> ASGIApp:
         exception_handlers={
             ApiError: _answer_api_error,
             HTTPException: _answer_http_error,
+            RecursionError: _answer_too_deep,
             Exception: _answer_fault,
         },
         before_request=_check_media_type,
@@ -97,6 +98,11 @@ def _why(error: HTTPException) -> str:
         return "the body is missing, or no JSON object"
     told = [f"{one.get('key', '')}: {one.get('message', '')}".strip(": ") for one in problems]
     return "; ".join(told) or error.detail
+
+
+def _answer_too_deep(request: AnyRequest, error: RecursionError) -> Response[Any]:
+    text = "Invalid message: the body is nested too deep"
+    return _answer_api_error(request, ApiError(ErrorCode.INVALID_MESSAGE, text))
 
 
 def _answer_fault(request: AnyRequest, error: Exception) -> Response[Any]:

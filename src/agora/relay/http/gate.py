@@ -166,7 +166,8 @@ class Gate:
             await answer(send_through, error.status, error.headers, error.body)
             return
         if scope.get("method") == "OPTIONS" and any(name == _PREFLIGHT for name, _ in headers):
-            await answer(send_through, 204, _PREFLIGHT_ANSWER if cors else {}, b"")
+            may_ask = _EXPOSED in cors
+            await answer(send_through, 204, _PREFLIGHT_ANSWER if may_ask else {}, b"")
             return
         await self._app(scope, receive, send_through)
 
