@@ -26,7 +26,7 @@ from agora.protocol.relay.policies import (
     ProofPolicy,
     VerifyPolicy,
 )
-from agora.settings import check_setting, setting
+from agora.settings import Effect, check_setting, setting
 
 __all__ = [
     "SETTINGS",
@@ -152,21 +152,28 @@ class RelayConfig(Limits):
         unit="",
         help="certificate chain (PEM) for wss://",
         reason="a proxy in front may do it instead",
+        effect=Effect.NEW_CONNECTIONS,
     )
     tls_key: Path | None = setting(
-        None, unit="", help="private key (PEM) of the certificate", reason="goes with tls_cert"
+        None,
+        unit="",
+        help="private key (PEM) of the certificate",
+        reason="goes with tls_cert",
+        effect=Effect.NEW_CONNECTIONS,
     )
     allowed_origins: tuple[str, ...] = setting(
         ("*",),
         unit="",
         help="web pages that may use the HTTP API, by their origins, comma-separated; * for all",
         reason="a token is no cookie: no page has one that was not given to it",
+        effect=Effect.NEW_CONNECTIONS,
     )
     trusted_proxies: tuple[str, ...] = setting(
         (),
         unit="",
         help="addresses or networks of proxies whose X-Forwarded-For is believed, comma-separated",
         reason="anybody can write that header; rates count by address",
+        effect=Effect.NEW_CONNECTIONS,
     )
     jwt_secret: tuple[str, ...] = setting(
         (),
@@ -201,6 +208,7 @@ class RelayConfig(Limits):
         help="time a graceful stop gives clients to take what was written to them",
         reason="orchestrators kill after ten",
         minimum=0.0,
+        effect=Effect.AT_ONCE,
     )
 
     def __post_init__(self) -> None:
@@ -252,9 +260,14 @@ class LogConfig:
         help="least level to log: debug tells of every message, by its ids",
         reason="who comes and goes, and what is refused",
         choices=("debug", "info", "warning", "error"),
+        effect=Effect.AT_ONCE,
     )
     log_json: bool = setting(
-        False, unit="", help="one JSON object per line", reason="a person reads it first"
+        False,
+        unit="",
+        help="one JSON object per line",
+        reason="a person reads it first",
+        effect=Effect.AT_ONCE,
     )
 
     def __post_init__(self) -> None:

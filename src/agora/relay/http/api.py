@@ -110,7 +110,8 @@ async def send(
         else encode_submit(to, text, confirm=data.confirm, after=data.after)
     )
     session = door.sessions.of(token)
-    await session.submit(address_of(request), frame, asked, at_most=door.config.http_max_wait)
+    at_most = door.config.http_max_wait
+    await session.submit(address_of(request), frame, asked, wait=data.wait, at_most=at_most)
     return _sent(asked)
 
 

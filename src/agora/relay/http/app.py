@@ -19,12 +19,13 @@ from agora.relay.http.callers import AnyRequest, authenticate
 from agora.relay.http.door import Door
 from agora.relay.http.errors import ApiError
 from agora.relay.http.gate import Gate
+from agora.relay.http.pages import PAGE_ROUTES
 
 __all__ = ["make_app"]
 
 _log = logging.getLogger("agora.relay")
 
-ROUTES = (*api.ROUTES, *events.ROUTES, *docs.ROUTES)
+ROUTES = (*api.ROUTES, *events.ROUTES, *docs.ROUTES, *PAGE_ROUTES)
 """Everything that is served."""
 
 

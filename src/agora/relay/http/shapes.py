@@ -201,6 +201,14 @@ class SendRequest(msgspec.Struct):
         str | None,
         Meta(description="The id of an envelope which this one must not overtake."),
     ] = None
+    wait: Annotated[
+        Annotated[float, Meta(ge=0, le=86_400)] | None,
+        Meta(
+            description="Seconds to wait for receipts once the relay has the envelope; `0` answers "
+            "as soon as it is known that it is not refused. What is `pending` then comes as an "
+            "event, `receipt` or `error`, where there is a stream. Left out: until all are there.",
+        ),
+    ] = None
 
 
 class Receipt(msgspec.Struct, tag_field="type", tag="receipt"):
@@ -240,7 +248,7 @@ class ErrorAnswer(msgspec.Struct):
 
 
 class Sent(msgspec.Struct):
-    """One receipt or error for each recipient, or its key in `pending`: then send it again."""
+    """One receipt or error for each recipient, or its key in `pending`: not known yet."""
 
     receipts: list[Receipt]
     errors: list[Error]

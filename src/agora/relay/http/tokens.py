@@ -178,7 +178,7 @@ class Revocations:
 
     def __init__(self, path: Path | None, *, most: int, clock: Callable[[], float]) -> None:
         self._path = path
-        self._most = most
+        self.most = most
         self._clock = clock
         self._writing = Lock()
         self._until: dict[str, int] = {}
@@ -199,10 +199,10 @@ class Revocations:
         Raises:
             ApiError: ``at_capacity``.
         """
-        if token.jti not in self._until and len(self._until) >= self._most:
+        if token.jti not in self._until and len(self._until) >= self.most:
             self.forget_expired()
-            if len(self._until) >= self._most:
-                text = f"Relay is at capacity (max {self._most} revoked tokens)"
+            if len(self._until) >= self.most:
+                text = f"Relay is at capacity (max {self.most} revoked tokens)"
                 raise ApiError(ErrorCode.AT_CAPACITY, text)
         self._until[token.jti] = token.exp
         return lambda: self._append(token)
