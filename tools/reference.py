@@ -24,6 +24,8 @@ from agora.cli.settings import flags_of, shown_default
 from agora.codes import (
     CLOSE_ADVICE,
     ERROR_ADVICE,
+    HTTP_ERROR_ADVICE,
+    HTTP_STATUS,
     RECEIPT_MEANING,
     Advice,
     CloseCode,
@@ -339,6 +341,10 @@ def codes_page() -> str:
     """Return docs/reference/codes.md."""
     receipts = [(f"`{status}`", RECEIPT_MEANING[status]) for status in ReceiptStatus]
     errors = [_code_row(f"`{code}`", ERROR_ADVICE[code]) for code in ErrorCode]
+    http = [
+        (str(HTTP_STATUS[code]), f"`{code}`", advice.when, advice.do)
+        for code, advice in HTTP_ERROR_ADVICE.items()
+    ]
     closes = [
         _code_row(f"{code:d} `{code.name.lower()}`", CLOSE_ADVICE[code]) for code in CloseCode
     ]
@@ -349,11 +355,16 @@ def codes_page() -> str:
             _table(("Status", "What has become of the envelope"), receipts),
             f"## In an `error` frame\n\n{_ERRORS_TEXT}",
             _table(("Code", "When", "What to do", "Sent again by our client"), errors),
+            f"## In an answer by HTTP\n\n{_HTTP_ERRORS_TEXT}",
+            _table(("Status", "Code", "When", "What to do"), http),
             "## When a connection is closed\n",
             _table(("Code", "When", "What to do", "Our client comes back"), closes),
         ]
     )
 
+
+_HTTP_ERRORS_TEXT = """Those of frames, with the status that [the HTTP API](http.md) says; and:
+"""
 
 _CODES_TEXT = f"""# Codes
 
