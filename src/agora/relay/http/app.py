@@ -40,7 +40,8 @@ def make_app(door: Door) -> ASGIApp:
         exception_handlers={
             ApiError: _answer_api_error,
             HTTPException: _answer_http_error,
-            RecursionError: _answer_too_deep,
+            RecursionError: _answer_no_json,
+            UnicodeDecodeError: _answer_no_json,
             Exception: _answer_fault,
         },
         before_request=_check_media_type,
@@ -101,8 +102,9 @@ def _why(error: HTTPException) -> str:
     return "; ".join(told) or error.detail
 
 
-def _answer_too_deep(request: AnyRequest, error: RecursionError) -> Response[Any]:
-    text = "Invalid message: the body is nested too deep"
+def _answer_no_json(request: AnyRequest, error: Exception) -> Response[Any]:
+    """Say of a body what the framework's decoder does not take for its own errors."""
+    text = "Invalid message: the body is not UTF-8, or nested too deep"
     return _answer_api_error(request, ApiError(ErrorCode.INVALID_MESSAGE, text))
 
 
