@@ -267,6 +267,8 @@ class Relay:
             if self._listener is not None:
                 self._listener = replace(self._listener, **_of_listener(change.config))
             self._node.change_limits(change.config)
+            if self._http is not None:
+                await self._http.change_config(change.config)
             return change
 
     async def close(self) -> None:

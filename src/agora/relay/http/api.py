@@ -15,7 +15,7 @@ from litestar import delete, get, post
 from litestar.params import JSONBody, QueryParameter, RawBody
 from litestar.types import Receive
 
-from agora.codes import ErrorCode
+from agora.codes import ErrorCode, HttpErrorCode
 from agora.envelope import EVERYONE
 from agora.frames import encode_broadcast, encode_submit
 from agora.keys import PeerId
@@ -36,7 +36,11 @@ __all__ = ["ROUTES", "until_gone"]
 async def challenge(
     request: AnyRequest, door: ThisDoor, data: JSONBody[shapes.ChallengeRequest]
 ) -> shapes.Challenge:
-    """Ask for a challenge, the first step of a registration."""
+    """
+    Ask for a challenge, the first step of a registration.
+
+    It serves once, for the key that asked, until `expiresAt`.
+    """
     door.check_open()
     made = door.challenges.make(
         PeerId(data.publicKey),
@@ -52,7 +56,11 @@ async def challenge(
 async def register(
     door: ThisDoor, data: JSONBody[shapes.RegisterRequest]
 ) -> Json[shapes.Registered]:
-    """Prove a key by signing the challenge, and get a token for it."""
+    """
+    Prove a key by signing the challenge, and get a token for it.
+
+    Other tokens of the key stay good. A proof that fails uses its challenge up.
+    """
     door.check_open()
     peer = PeerId(data.publicKey)
     door.check_name(data.name)
@@ -64,7 +72,11 @@ async def register(
 
 @delete("/v1/disconnect", status_code=200)
 async def disconnect(door: ThisDoor, token: ThisToken) -> shapes.Done:
-    """Revoke the token, and end what it has open."""
+    """
+    Revoke the token, and end what it has open.
+
+    Mail that was not acked waits for the next token of the same key.
+    """
     door.forget_key(token)
     write_down = door.tokens.revocations.add(token)
     door.sessions.end(token)
@@ -83,7 +95,12 @@ async def send(
     data: JSONBody[shapes.SendRequest],
     body: RawBody,
 ) -> Json[shapes.Sent]:
-    """Send an envelope; the answer comes when it is delivered or stored."""
+    """
+    Send an envelope.
+
+    The answer comes when each recipient has it, or its mailbox; it is an error when none
+    has. Sending the same envelope again is harmless, and tells what became of it.
+    """
     text, claimed_id = _envelope_text(body), data.envelope.get("id")
     to = _recipients(data.to or data.envelope.get("to"))
     asked = Asked(claimed_id if isinstance(claimed_id, str) else None, set(to))
@@ -155,7 +172,12 @@ async def messages(
         int, QueryParameter(ge=1, le=1_000, description="Most messages to get.")
     ] = 100,
 ) -> Json[shapes.Messages]:
-    """Get mail, the oldest first; waits for it (long poll). It comes again until it is acked."""
+    """
+    Get mail, the oldest first.
+
+    With `wait` the answer comes as soon as there is any (long poll). Mail comes again
+    until it is acked; a broadcast comes once.
+    """
     session = door.sessions.of(token)
     with session.receive(address_of(request)) as postbox:
         if not postbox.has_letters:
@@ -217,16 +239,40 @@ async def ack(
     token: ThisToken,
     data: JSONBody[shapes.Ack],
 ) -> shapes.Done:
-    """Say that these messages are done with; they do not come again."""
+    """
+    Say that these messages are done with.
+
+    They do not come again, to whatever session or token of the key they came. Unknown
+    ids change nothing.
+    """
     door.sessions.of(token).ack(address_of(request), data.ids)
     return shapes.Done()
 
 
 @post("/v1/nack", status_code=200)
 async def nack(door: ThisDoor, token: ThisToken, data: JSONBody[shapes.Nack]) -> shapes.Done:
-    """Have these messages come again, after a while."""
+    """
+    Have these messages come again, after a while.
+
+    For messages that this token was given; after ten times one is given up, and its
+    sender told.
+    """
     door.sessions.of(token).nack(data.ids, data.delayMs / 1000)
     return shapes.Done()
+
+
+@get("/v1/messages/replay")
+async def replay(
+    token: ThisToken,
+    since: Annotated[str, QueryParameter(description="A time, as ISO 8601 has it.")] = "",
+) -> shapes.Messages:
+    """
+    Get mail that was acked already.
+
+    No relay keeps any yet, so the answer is 501; the reference has this request.
+    """
+    text = "Replay endpoint is not enabled on this relay"
+    raise ApiError(HttpErrorCode.NOT_ENABLED, text)
 
 
 # Who is there
@@ -239,7 +285,12 @@ async def peers(
     after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
     limit: Annotated[int, QueryParameter(ge=1, le=1_000, description="Most peers to get.")] = 1_000,
 ) -> shapes.Peers:
-    """Get the peers that can be reached: those online, and listed ones that have a mailbox."""
+    """
+    Get the peers that can be reached.
+
+    Those online, and those away that the operator has listed; by peer id, a page at a
+    time.
+    """
     found, total = door.node.peers(token.publicKey, after=after, at_most=limit + 1)
     listed = [
         shapes.Peer(
@@ -254,4 +305,4 @@ async def peers(
     return shapes.Peers(listed, total, listed[-1].publicKey if len(found) > limit else None)
 
 
-ROUTES = (challenge, register, disconnect, send, messages, ack, nack, peers)
+ROUTES = (challenge, register, disconnect, send, messages, ack, nack, replay, peers)

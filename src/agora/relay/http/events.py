@@ -70,7 +70,15 @@ async def events(
         HeaderParameter(name="Last-Event-ID", description="The id of the event that came last."),
     ] = "",
 ) -> ASGIApp:
-    """Get mail and presence as server-sent events."""
+    """
+    Get mail and presence as server-sent events.
+
+    The data of an event is JSON: of `message` as in `/v1/messages`, of `presence`
+    `{"online":[…],"offline":[…]}`, of `receipt` and `error` as in an answer of `/v1/send`
+    that waited for nothing, of `closed` `{"code":…,"reason":…}`. A message comes
+    once in a stream, and again in the next one until it is acked, unless that begins
+    behind its id. With `wait` the answer ends behind the first events that there are.
+    """
     asked = _Asked(_read_watched(presence), receives, last_event_id)
     if wait is None:
         return _Events(door, token, address_of(request), asked)

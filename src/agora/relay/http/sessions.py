@@ -333,6 +333,11 @@ class HttpSessions:
         self._by_token: dict[str, HttpSession] = {}
         self._metadata: dict[str, Metadata] = {}
 
+    def change(self, *, grace: float, most: int) -> None:
+        """Go by other bounds from now on; who is here keeps the grace that was his."""
+        self._grace = grace
+        self._most = most
+
     def __len__(self) -> int:
         return len(self._by_token)
 

@@ -70,7 +70,14 @@ Signature = Annotated[
         description="An Ed25519 signature in 128 lower-case hex digits.",
     ),
 ]
-Name = Annotated[str, Meta(description="A display name. Claimed, not proven.", max_length=1024)]
+Name = Annotated[
+    str,
+    Meta(
+        description="A display name, claimed and not proven; at most 64 characters, or what the "
+        "relay's operator has set.",
+        max_length=1024,
+    ),
+]
 Milliseconds = Annotated[int, Meta(description="Milliseconds since the Unix epoch.", ge=0)]
 EnvelopeId = Annotated[
     str,
@@ -93,9 +100,9 @@ class Envelope(msgspec.Struct):
     to: Annotated[
         list[str], Meta(description="Everyone it is for: peer ids, or `*` alone for everyone.")
     ]
-    timestamp: Annotated[int, Meta(description="When it was signed, in ms since the Unix epoch.")]
-    payload: Annotated[Any, Meta(description="Any JSON value.")]
+    timestamp: Annotated[float, Meta(description="When it was signed, in ms since the Unix epoch.")]
     signature: Signature
+    payload: Annotated[Any, Meta(description="Any JSON value.")] = None
     inReplyTo: Annotated[
         EnvelopeId | msgspec.UnsetType,
         Meta(description="The id of the envelope that this one answers."),
@@ -139,7 +146,7 @@ class Peer(msgspec.Struct, omit_defaults=True):
     """One peer."""
 
     publicKey: PeerId
-    online: bool
+    online: Annotated[bool, Meta(description="Whether it is; else its mail is taken.")]
     name: Name | None = None
     lastSeen: Annotated[
         int | None, Meta(description="When it came or last sent something, in ms since the epoch.")

@@ -12,9 +12,10 @@ import { Refused } from "./relay.js";
 
 /**
  * Requests under way at once. Browsers open six connections to one place: one listens, one is
- * left for acks, and a request may wait for the other side.
+ * left for acks, and a request may wait for the other side. No conversation has them all.
  */
 const AT_ONCE = 4;
+const AT_ONCE_IN_ONE = 2;
 
 /** Milliseconds before what the relay had no time for is tried again, where it did not say. */
 const PAUSE = 1000;
@@ -62,12 +63,17 @@ export class Outbox {
       const { conversation, id } = message;
       if (!this.#underWay.has(id)) {
         if (this.#underWay.size >= AT_ONCE || this.#link.session === null) return;
+        if (this.#underWayIn(conversation) >= AT_ONCE_IN_ONE) continue;
         // Only what is under way itself can be overtaken: before it, everything is answered.
         this.#underWay.set(id, conversation);
         this.#send(message, previous.get(conversation));
       }
       previous.set(conversation, id);
     }
+  }
+
+  #underWayIn(conversation) {
+    return [...this.#underWay.values()].filter((one) => one === conversation).length;
   }
 
   #mustWait() {
@@ -78,11 +84,14 @@ export class Outbox {
     return true;
   }
 
-  async #send(message, after) {
+  async #send(listed, after) {
     const { session } = this.#link;
+    // It was listed a while ago, and may have been answered since.
+    const message = (await this.#store.get("messages", listed.id)) ?? { ...listed, fates: {} };
     const recipients = openRecipients(message);
     const isForAll = recipients[0] === EVERYONE;
     try {
+      if (recipients.length === 0) return;
       const answer = await session.send({
         after,
         confirm: !isForAll,
