@@ -14,9 +14,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from itertools import islice
+from typing import Any, Final, NamedTuple, Protocol
 
-from agora.codes import CloseCode
+from agora.codes import CloseCode, ErrorCode, ReceiptStatus
 from agora.errors import TryAgainError
 from agora.keys import PeerId
 from agora.limits import Limits
@@ -33,6 +34,7 @@ from agora.protocol.relay.actions import (
     Note,
     Pin,
     Ping,
+    Receipt,
     Remove,
     RemoveIds,
     Send,
@@ -42,12 +44,14 @@ from agora.protocol.relay.actions import (
     Store,
     Verify,
 )
+from agora.protocol.relay.registry import Registry
 from agora.protocol.relay.router import Router, RouterConfig
 from agora.protocol.relay.session import Door, RelaySession
+from agora.relay.metrics import REFUSED, ErrorRecord, Tally
 from agora.relay.verifier import Verifier
 from agora.relay.writer import PutMail, RemoveMail, Writer
 
-__all__ = ["Connection", "Node"]
+__all__ = ["Connection", "Node", "PeerOnline"]
 
 _log = logging.getLogger("agora.relay")
 
@@ -79,11 +83,35 @@ class Connection(Protocol):
 
 @dataclass(eq=False, slots=True)
 class _Seat:
-    """An open connection, its session, and the bytes it may lag behind more than others."""
+    """
+    An open connection, its session, and the bytes it may lag behind more than others.
+
+    Its *door* is the kind of connection it is.
+    """
 
     session: RelaySession
     connection: Connection
+    door: str
     allowance: int = 0
+
+
+class PeerOnline(NamedTuple):
+    """
+    A peer that is online, for its operator.
+
+    Attributes:
+        peer: Who it is.
+        name: The display name it claims.
+        sessions: How many it has.
+        door: The door through which the first of them came.
+        since_ms: When that was, in milliseconds since the Unix epoch.
+    """
+
+    peer: PeerId
+    name: str | None
+    sessions: int
+    door: str
+    since_ms: int
 
 
 class Node:
@@ -97,6 +125,7 @@ class Node:
         verifier: What verifies signatures.
         clock: Seconds that only go forward.
         wall_ms: Milliseconds since the Unix epoch.
+        tally: Where it counts what happens.
     """
 
     def __init__(
@@ -108,6 +137,7 @@ class Node:
         verifier: Verifier,
         clock: Callable[[], float],
         wall_ms: Callable[[], int],
+        tally: Tally | None = None,
     ) -> None:
         self._limits = limits
         self._writer = writer
@@ -124,15 +154,55 @@ class Node:
         self._expired_at = now
         self._is_draining = False
         self.counts: Counter[str] = Counter()
+        self._tally = tally or Tally()
+        self._outcomes = self._tally.outcomes
 
     def __len__(self) -> int:
         """Count the open connections, registered or not."""
         return len(self._open)
 
+    # What an operator sees
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it takes nothing more: it is about to stop."""
+        return self._is_draining
+
+    @property
+    def storing_bytes(self) -> int:
+        """Bytes of mail that wait for the disk."""
+        return self._storing_bytes
+
+    @property
+    def registry(self) -> Registry:
+        """Its open sessions, to be looked at."""
+        return self._router.registry
+
+    def peers_online(self, at_most: int) -> list[PeerOnline]:
+        """Return the first peers that are online, in the order they came."""
+        born_ms = self._wall_ms() - self._clock() * 1000  # of the clock
+        first = islice(self._router.registry.presence, at_most)
+        return [
+            PeerOnline(
+                entry.public_key,
+                entry.name,
+                len(entry.sessions),
+                seat.door,
+                round(born_ms + seat.session.opened_at * 1000),
+            )
+            for entry in first
+            if (seat := self._open.get(entry.sessions[0]))  # else all are being closed
+        ]
+
     # What a door tells
 
     def open(
-        self, connection: Connection, *, address: str = "", audiences: tuple[str, ...] = ()
+        self,
+        connection: Connection,
+        *,
+        address: str = "",
+        audiences: tuple[str, ...] = (),
+        door: str = "websocket",
     ) -> SessionId:
         """
         Take a new connection; return the id to speak of it by.
@@ -141,11 +211,13 @@ class Node:
             connection: What to write to.
             address: Where it comes from, by which rates are counted.
             audiences: The names that this relay has on it (:mod:`agora.protocol.proof`).
+            door: What kind of connection it is.
         """
         session_id = SessionId(str(uuid.uuid4()))
-        door = Door(secrets.token_hex(32), address, audiences)
-        session = RelaySession(session_id, self._router, self._limits, door, now=self._clock())
-        self._open[session_id] = _Seat(session, connection)
+        come_in = Door(secrets.token_hex(32), address, audiences)
+        session = RelaySession(session_id, self._router, self._limits, come_in, now=self._clock())
+        self._open[session_id] = _Seat(session, connection, door)
+        self._tally.doors[door] += 1
         self._agenda.add(session_id, session.due)
         return session_id
 
@@ -170,6 +242,7 @@ class Node:
     def lost(self, session_id: SessionId) -> None:
         """Forget a connection that is gone."""
         if seat := self._open.pop(session_id, None):
+            self._tally.doors[seat.door] -= 1
             self._carry_out(seat.session.end(now=self._clock()))
 
     def tick(self) -> None:
@@ -218,6 +291,7 @@ class Node:
         would be the square of them in frames.
         """
         open_now, self._open = self._open, {}
+        self._tally.doors.clear()
         for seat in open_now.values():
             seat.connection.close(code)
 
@@ -258,8 +332,16 @@ class Node:
                 connection.send_all(action.texts)
 
     def _settle(self, action: Settle) -> None:
-        if seat := self._open.get(action.ticket.session):
-            self._carry_out(seat.session.settled(action.ticket.number, action.outcome))
+        outcome = action.outcome
+        seat = self._open.get(action.ticket.session)
+        if isinstance(outcome, Receipt):
+            self._outcomes[_DUPLICATE if outcome.is_of_repeat else outcome.status] += 1
+        elif outcome.code is ErrorCode.DUPLICATE:
+            self._outcomes[_DUPLICATE] += 1
+        elif seat is None:  # else it is counted where it is said
+            self._outcomes[REFUSED] += 1
+        if seat is not None:
+            self._carry_out(seat.session.settled(action.ticket.number, outcome))
 
     def _ping(self, action: Ping) -> None:
         if seat := self._open.get(action.session):
@@ -304,6 +386,8 @@ class Node:
         # Left at once, not when the socket is gone: a closing session gets and sends nothing.
         if seat := self._open.pop(session_id, None):
             seat.connection.close(code)
+            self._tally.doors[seat.door] -= 1
+            self._tally.closes[code.name.lower()] += 1
             self._note(Note("closed", {"session": session_id, "code": int(code)}))
             self._carry_out(seat.session.end(now=self._clock()))
 
@@ -441,11 +525,22 @@ class Node:
         level = logging.DEBUG if event in _FREQUENT else logging.INFO
         fields = note.fields
         if event == "refused":
+            self._note_error(fields)
             fields = {**fields, "count": self.counts[event]}
             level = logging.INFO if _is_milestone(self.counts[event]) else logging.DEBUG
         if _log.isEnabledFor(level):
             _log.log(level, event, extra={"fields": {**fields}})
 
+    def _note_error(self, fields: Mapping[str, str | int | float]) -> None:
+        session, code = SessionId(str(fields["session"])), str(fields["code"])
+        member = self._router.registry.get(session)
+        peer = member.peer if member is not None else ""
+        is_of_message = "id" in fields and code != ErrorCode.DUPLICATE
+        error = ErrorRecord(self._wall_ms(), code, peer, session)
+        self._tally.note_error(error, is_of_message=is_of_message)
+
+
+_DUPLICATE: Final = ReceiptStatus.DUPLICATE
 
 _DOINGS: Mapping[type[Action], Callable[[Node, Any], None]] = {
     Verify: Node._verify,

@@ -27,8 +27,10 @@ from agora.protocol.proof import local_audiences, public_audiences
 from agora.protocol.relay.router import RouterConfig
 from agora.relay.config import RelayConfig
 from agora.relay.connection import Listener, WebSocketConnection
+from agora.relay.metrics import Metrics
 from agora.relay.node import Node
 from agora.relay.outlet import Outlet
+from agora.relay.overview import Overview
 from agora.relay.turns import Turns
 from agora.relay.verifier import InlineVerifier, ProcessVerifier, usable_cores
 from agora.relay.writer import MailboxWriter
@@ -76,9 +78,12 @@ class Relay:
         self._node: Node | None = None
         self._writer: MailboxWriter | None = None
         self._verifier: InlineVerifier | ProcessVerifier = InlineVerifier()
+        self._metrics = Metrics()
+        self._overview: Overview | None = None
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._pulser: asyncio.TimerHandle | None = None
+        self._pulse_due = 0.0
         self._changing = asyncio.Lock()  # one start or stop at a time
         self._is_closed = False
 
@@ -120,6 +125,13 @@ class Relay:
         """How often each kind of event happened since the start."""
         return dict(self._node.counts) if self._node is not None else {}
 
+    @property
+    def overview(self) -> Overview:
+        """What its operator sees of it, once started."""
+        if self._overview is None:
+            raise ClosedError("the relay has not been started")
+        return self._overview
+
     async def start(self) -> None:
         """
         Open the mailboxes and listen. Doing it twice is harmless.
@@ -140,7 +152,7 @@ class Relay:
         identity = self._identity
         mailbox = await asyncio.to_thread(self._open_mailbox)
         known = await asyncio.to_thread(self._router_config, identity, mailbox)
-        self._writer = MailboxWriter(mailbox, loop.call_soon_threadsafe)
+        self._writer = MailboxWriter(mailbox, loop.call_soon_threadsafe, self._metrics.commits)
         self._verifier = self._make_verifier(loop)
         self._node = Node(
             self._config,
@@ -149,7 +161,9 @@ class Relay:
             verifier=self._verifier,
             clock=time.monotonic,
             wall_ms=now_ms,
+            tally=self._metrics.tally,
         )
+        self._overview = self._make_overview(self._node, self._writer, identity)
         try:
             tls = await asyncio.to_thread(self._load_tls)
             self._server = await loop.create_server(
@@ -232,6 +246,7 @@ class Relay:
             close_timeout=max(_CLOSE_TIMEOUT, self._config.drain_timeout),
             read_buffer=memoryview(bytearray(_READ_AT_ONCE)),
             turns=Turns(),
+            traffic=self._metrics.websocket,
             is_welcome=lambda: len(self._connections) < self._config.max_connections,
             opened=self._remember,
             closed=self._forget,
@@ -259,9 +274,14 @@ class Relay:
         self._ticker = asyncio.get_running_loop().call_later(self._tick_interval, self._tick)
         self._node.tick()
         self._verifier.look_after()
+        self.overview.tick()
 
     def _pulse(self) -> None:
         assert self._node is not None  # started
+        now = time.monotonic()
+        if self._pulse_due:
+            self._metrics.lag.observe(max(0.0, now - self._pulse_due))
+        self._pulse_due = now + self._pulse_interval
         self._pulser = asyncio.get_running_loop().call_later(self._pulse_interval, self._pulse)
         self._node.pulse()
 
@@ -278,10 +298,24 @@ class Relay:
         return min(periods)
 
     def _make_verifier(self, loop: asyncio.AbstractEventLoop) -> InlineVerifier | ProcessVerifier:
+        counted = self._metrics.verifications
         # On Windows an event loop looks at no sockets but its own.
         if not self._config.verify_processes or usable_cores() == 1 or sys.platform == "win32":
-            return InlineVerifier()
-        return ProcessVerifier(self._config.verify_processes, loop)
+            return InlineVerifier(counted)
+        return ProcessVerifier(self._config.verify_processes, loop, counted)
+
+    def _make_overview(self, node: Node, writer: MailboxWriter, identity: KeyPair) -> Overview:
+        in_memory = self._config.memory or self._config.data_dir is None
+        return Overview(
+            node,
+            self._metrics,
+            writer=writer,
+            verifier=self._verifier,
+            limits=self._config,
+            relay=identity.peer_id,
+            data_dir=None if in_memory else self._config.data_dir,
+            is_listening=lambda: self._server is not None and self._server.is_serving(),
+        )
 
     def _load_identity(self) -> KeyPair:
         if self._config.data_dir is None:

@@ -265,7 +265,8 @@ class Router:
         member = self.registry[session]
         parcel = self._admit(member, envelope, (), now)
         if self._is_repeat(parcel, EVERYONE, now):
-            raise duplicate(parcel.envelope_id, EVERYONE)
+            known_id = parcel.envelope_id
+            return [Settle(ticket, duplicate(known_id, EVERYONE).about(known_id, None))]
         self._spend(member, self._limits.broadcast_cost, now)
         self.mailroom.taken.add((parcel.sender, EVERYONE, parcel.envelope_id), now)
         text = encode_delivery(member.peer, parcel.text, self.registry.name_of(member))

@@ -125,6 +125,10 @@ class RelaySession:
         now: Seconds on any clock that only goes forward; the same for every call.
 
     No method raises on anything a client can send.
+
+    Attributes:
+        state: Where it stands.
+        opened_at: When it was made.
     """
 
     def __init__(
@@ -136,7 +140,7 @@ class RelaySession:
         self._limits = limits
         self._door = door
         self._register_request: Register | None = None
-        self._deadline = now + limits.register_timeout
+        self.opened_at = now
         self._heard = now
         self._pinged: float | None = None
         self._frames = TokenBucket(
@@ -181,7 +185,7 @@ class RelaySession:
         """Let time pass: the deadline to register, then the heartbeat."""
         if self._is_open:
             return self._beat(now) if self._limits.heartbeat_interval else []
-        if self.state is not State.CLOSED and now >= self._deadline:
+        if self.state is not State.CLOSED and now >= self._register_by:
             return [Close(self.id, CloseCode.REGISTER_TIMEOUT)]
         return []
 
@@ -192,7 +196,7 @@ class RelaySession:
             return math.inf
         interval = self._limits.heartbeat_interval or math.inf
         beat = (self._heard if self._pinged is None else self._pinged) + interval
-        return beat if self._is_open else min(self._deadline, beat)
+        return beat if self._is_open else min(self._register_by, beat)
 
     def end(self, *, now: float) -> list[Action]:
         """The connection is closing or gone: leave, once."""
@@ -447,6 +451,10 @@ class RelaySession:
         return [Send((self.id,), refusal.to_frame()), Note("refused", fields)]
 
     # Helpers
+
+    @property
+    def _register_by(self) -> float:
+        return self.opened_at + self._limits.register_timeout
 
     @property
     def _is_open(self) -> bool:
