@@ -18,13 +18,17 @@ __all__ = ["default_data_dir", "flags_of", "given_settings", "setting_options", 
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_DEFAULTS_OF_THE_COMMAND = {"data_dir": "agora/relay in the user's data directory"}
-"""What the command puts in the place of None; an embedded relay then keeps nothing."""
+_DEFAULTS_OF_THE_COMMAND = {
+    "data_dir": "agora/relay in the user's data directory",
+    "admin_token": "a new one at every start",
+}
+"""What the command puts in the place of none; an embedded relay then keeps nothing."""
 
 _ALIASES = {"data_dir": ["--storage-dir"]}
 """The reference's flags for what has another name here."""
 
 _METAVARS = {"host": "ADDRESS", "port": "PORT", "data_dir": "FOLDER", "storage_peers": "PEER,…"}
+_METAVARS |= {"admin_token": "TOKEN"}
 _METAVARS |= {"tls_cert": "FILE", "tls_key": "FILE", "public_name": "NAME,…"}
 
 _LISTS = {"storage_peers", "public_name"}

@@ -218,7 +218,12 @@ class Overview:
                 for peer in self._node.peers_online(_MAX_PEERS)
             ],
             "recentErrors": [
-                {"at": one.at_ms, "code": one.code, "peer": one.peer, "session": one.session}
+                {
+                    "at": one.at_ms,
+                    "code": one.code,
+                    "peer": one.peer or None,
+                    "session": one.session,
+                }
                 for one in self.metrics.tally.recent_errors
             ],
         }

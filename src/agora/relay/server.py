@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import socket
 import ssl
 import sys
@@ -79,6 +80,7 @@ class Relay:
         self._writer: MailboxWriter | None = None
         self._verifier: InlineVerifier | ProcessVerifier = InlineVerifier()
         self._metrics = Metrics()
+        self._admin_token = self._config.admin_token or secrets.token_urlsafe(24)
         self._overview: Overview | None = None
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
@@ -124,6 +126,11 @@ class Relay:
     def counts(self) -> dict[str, int]:
         """How often each kind of event happened since the start."""
         return dict(self._node.counts) if self._node is not None else {}
+
+    @property
+    def admin_token(self) -> str:
+        """What gives access to the figures that name peers: as set, or made for this run."""
+        return self._admin_token
 
     @property
     def overview(self) -> Overview:

@@ -1,0 +1,1 @@
+"""The second door to a relay: HTTP."""
