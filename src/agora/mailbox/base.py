@@ -200,9 +200,9 @@ class Mailbox(Protocol):
     safe from a crash when :meth:`commit` has returned; :meth:`rollback` undoes
     those since the last commit. Moments are milliseconds since the Unix epoch.
 
-    Mail is returned as it was put, or not at all: what a medium has damaged is set
-    aside as a dead letter when that is noticed, at the latest when it would be
-    returned, and logged as an error with its id.
+    Mail is returned as it was put, but for its ``traceparent``, or not at all: what a
+    medium has damaged is set aside as a dead letter when that is noticed, at the latest
+    when it would be returned, and logged as an error with its id.
     """
 
     # Mail

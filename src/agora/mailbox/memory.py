@@ -82,7 +82,7 @@ class MemoryMailbox:
             raise OutOfOrderError(f"what envelope {mail.envelope_id} follows does not wait")
         if not is_owed:
             check_room(mail.size, self._holdings(mail), self._bounds)
-        waiting = _Waiting(replace(mail, stored_ms=now_ms))
+        waiting = _Waiting(replace(mail, stored_ms=now_ms, traceparent=None))
         self._do(partial(self._add, waiting), partial(self._drop, waiting))
         highest = max(self._last_position, mail.position)
         self._do(

@@ -144,6 +144,13 @@ class RelayConfig(Limits):
         reason="orchestrators kill after ten",
         minimum=0.0,
     )
+    otel: bool = setting(
+        False,
+        unit="",
+        help="trace messages with OpenTelemetry, exported by OTLP over HTTP to where the variables "
+        "OTEL_* say; needs agora-relay[otel]",
+        reason="it costs every message more than all else that is done for it",
+    )
     admin_token: str = setting(
         "",
         unit="",

@@ -15,12 +15,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agora.codes import ReceiptStatus
-
 __all__ = [
     "HISTORY_STEP",
     "HISTORY_STEPS",
-    "REFUSED",
     "Commits",
     "ErrorRecord",
     "Histogram",
@@ -64,9 +61,6 @@ class Histogram:
 # What happens at a node
 
 
-REFUSED = "refused"
-"""What became of a message, where no receipt says so."""
-
 _MAX_RECENT_ERRORS = 100
 """Errors that are remembered one by one; of more, the oldest are only counted."""
 
@@ -93,27 +87,22 @@ class Tally:
     What has happened at a node since its start.
 
     Attributes:
-        outcomes: What senders were told of their messages, once for each recipient: how
-            often each status of a receipt, or that it was refused. A broadcast counts once.
-        errors: Error frames, by code; those about a message are in *outcomes* too.
+        errors: Error frames, by code; those about a message are an outcome of it too.
         closes: Connections that the relay closed, by the name of the code.
         doors: Connections that are open, by the door through which they came.
         recent_errors: The last errors, the newest last.
     """
 
     def __init__(self) -> None:
-        self.outcomes: dict[str, int] = {**dict.fromkeys(ReceiptStatus, 0), REFUSED: 0}
         self.errors: Counter[str] = Counter()
         self.closes: Counter[str] = Counter()
         self.doors: Counter[str] = Counter()
         self.recent_errors: deque[ErrorRecord] = deque(maxlen=_MAX_RECENT_ERRORS)
 
-    def note_error(self, error: ErrorRecord, *, is_of_message: bool) -> None:
-        """Count an error; *is_of_message* where it is the answer to a message."""
+    def note_error(self, error: ErrorRecord) -> None:
+        """Count an error, and remember it for a while."""
         self.errors[error.code] += 1
         self.recent_errors.append(error)
-        if is_of_message:
-            self.outcomes[REFUSED] += 1
 
 
 @dataclass(slots=True)

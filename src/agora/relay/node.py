@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from agora.codes import CloseCode, ErrorCode, ReceiptStatus
+from agora.codes import CloseCode
 from agora.errors import TryAgainError
 from agora.keys import PeerId
 from agora.limits import Limits
@@ -34,7 +34,6 @@ from agora.protocol.relay.actions import (
     Note,
     Pin,
     Ping,
-    Receipt,
     Remove,
     RemoveIds,
     Send,
@@ -44,10 +43,12 @@ from agora.protocol.relay.actions import (
     Store,
     Verify,
 )
+from agora.protocol.relay.outcomes import Outcomes
 from agora.protocol.relay.registry import Registry
 from agora.protocol.relay.router import Router, RouterConfig
 from agora.protocol.relay.session import Door, RelaySession
-from agora.relay.metrics import REFUSED, ErrorRecord, Tally
+from agora.protocol.relay.tracing import Tracer
+from agora.relay.metrics import ErrorRecord, Tally
 from agora.relay.verifier import Verifier
 from agora.relay.writer import PutMail, RemoveMail, Writer
 
@@ -126,6 +127,7 @@ class Node:
         clock: Seconds that only go forward.
         wall_ms: Milliseconds since the Unix epoch.
         tally: Where it counts what happens.
+        tracer: Who makes spans of it; None where nobody does.
     """
 
     def __init__(
@@ -138,6 +140,7 @@ class Node:
         clock: Callable[[], float],
         wall_ms: Callable[[], int],
         tally: Tally | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._limits = limits
         self._writer = writer
@@ -145,7 +148,9 @@ class Node:
         self._clock = clock
         self._wall_ms = wall_ms
         now = clock()
-        self._router = Router(limits, replace(config, wall_ms=wall_ms() - int(now * 1000)))
+        began_ms = wall_ms() - int(now * 1000)
+        self._router = Router(limits, replace(config, wall_ms=began_ms), tracer=tracer)
+        self._tracer = tracer
         self._open: dict[SessionId, _Seat] = {}
         self._agenda = Agenda()
         self._to_do: deque[Action] = deque()
@@ -155,7 +160,6 @@ class Node:
         self._is_draining = False
         self.counts: Counter[str] = Counter()
         self._tally = tally or Tally()
-        self._outcomes = self._tally.outcomes
 
     def __len__(self) -> int:
         """Count the open connections, registered or not."""
@@ -172,6 +176,11 @@ class Node:
     def storing_bytes(self) -> int:
         """Bytes of mail that wait for the disk."""
         return self._storing_bytes
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What senders were told of their messages."""
+        return self._router.outcomes
 
     @property
     def registry(self) -> Registry:
@@ -332,16 +341,12 @@ class Node:
                 connection.send_all(action.texts)
 
     def _settle(self, action: Settle) -> None:
-        outcome = action.outcome
-        seat = self._open.get(action.ticket.session)
-        if isinstance(outcome, Receipt):
-            self._outcomes[_DUPLICATE if outcome.is_of_repeat else outcome.status] += 1
-        elif outcome.code is ErrorCode.DUPLICATE:
-            self._outcomes[_DUPLICATE] += 1
-        elif seat is None:  # else it is counted where it is said
-            self._outcomes[REFUSED] += 1
-        if seat is not None:
-            self._carry_out(seat.session.settled(action.ticket.number, outcome))
+        if self._tracer is not None:
+            self._tracer.settled(action.ticket, action.outcome)
+        if seat := self._open.get(action.ticket.session):
+            self._carry_out(seat.session.settled(action.ticket.number, action.outcome))
+        else:
+            self._router.count_unheard(action.outcome)
 
     def _ping(self, action: Ping) -> None:
         if seat := self._open.get(action.session):
@@ -535,12 +540,8 @@ class Node:
         session, code = SessionId(str(fields["session"])), str(fields["code"])
         member = self._router.registry.get(session)
         peer = member.peer if member is not None else ""
-        is_of_message = "id" in fields and code != ErrorCode.DUPLICATE
-        error = ErrorRecord(self._wall_ms(), code, peer, session)
-        self._tally.note_error(error, is_of_message=is_of_message)
+        self._tally.note_error(ErrorRecord(self._wall_ms(), code, peer, session))
 
-
-_DUPLICATE: Final = ReceiptStatus.DUPLICATE
 
 _DOINGS: Mapping[type[Action], Callable[[Node, Any], None]] = {
     Verify: Node._verify,

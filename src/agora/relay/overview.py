@@ -19,7 +19,6 @@ from typing import Generic, Protocol, TypeVar
 
 import agora
 from agora.build import is_compiled
-from agora.codes import ReceiptStatus
 from agora.keys import PeerId
 from agora.limits import Limits
 from agora.mailbox import Mailbox, StoreTotals
@@ -132,6 +131,11 @@ class Overview:
         """How often each kind of event happened."""
         return self._node.counts
 
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """What senders were told of their messages."""
+        return self._node.outcomes.to_dict()
+
     def tick(self) -> None:
         """Take down the traffic; to be called about once a second."""
         sample = self._sample()
@@ -202,7 +206,7 @@ class Overview:
             "peersOnline": look.peers_online,
             "rates": self._rates.until(sample, time.monotonic()),
             "totals": {
-                "messages": dict(self.metrics.tally.outcomes),
+                "messages": self._node.outcomes.to_dict(),
                 "errors": dict(self.metrics.tally.errors),
             },
             "history": self._history_members(),
@@ -240,12 +244,12 @@ class Overview:
         }
 
     def _sample(self) -> Sample:
-        counts, tally = self._node.counts, self.metrics.tally
+        counts = self._node.counts
         doors = (self.metrics.websocket, self.metrics.http)
         return Sample(
             messages=counts["message"] + counts["broadcast"],
             errors=counts["refused"],
-            stored=tally.outcomes[ReceiptStatus.STORED],
+            stored=self._node.outcomes.stored,
             bytes=sum(door.received + door.sent for door in doors),
             peers=len(self._node.registry.presence),
         )

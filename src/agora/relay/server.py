@@ -14,8 +14,9 @@ import sys
 import time
 from dataclasses import asdict
 from functools import lru_cache, partial
+from importlib import import_module
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from agora.codes import CloseCode
 from agora.errors import ClosedError, ConfigurationError
@@ -37,6 +38,11 @@ from agora.relay.verifier import InlineVerifier, ProcessVerifier, usable_cores
 from agora.relay.writer import MailboxWriter
 from agora.sealing import now_ms
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+    from agora.relay.tracing import RelayTracer
+
 __all__ = ["Relay"]
 
 _log = logging.getLogger("agora.relay")
@@ -56,10 +62,13 @@ class Relay:
     Args:
         config: All settings; or give them by name instead.
         identity: The relay's own key, which answers peer-list requests.
+        tracer_provider: Where spans go with the setting ``otel``: an OpenTelemetry
+            ``TracerProvider``; one of its own unless given.
         settings: Fields of :class:`~agora.relay.config.RelayConfig`.
 
     Raises:
         ConfigurationError: When a setting cannot be, or the data directory is in use.
+        MissingExtraError: From :meth:`start`, when what a setting needs is not installed.
         OSError: From :meth:`start`, when the address cannot be listened on.
     """
 
@@ -68,12 +77,15 @@ class Relay:
         config: RelayConfig | None = None,
         *,
         identity: KeyPair | None = None,
+        tracer_provider: TracerProvider | None = None,
         **settings: Any,
     ) -> None:
         if config is not None and settings:
             raise ConfigurationError("give either a config or settings by name, not both")
         self._config = config or _configure(settings)
         self._identity = identity
+        self._tracer_provider = tracer_provider
+        self._tracer: RelayTracer | None = None
         self._connections: set[WebSocketConnection] = set()
         self._all_gone = asyncio.Event()
         self._node: Node | None = None
@@ -157,6 +169,7 @@ class Relay:
         if self._identity is None:
             self._identity = await asyncio.to_thread(self._load_identity)
         identity = self._identity
+        self._tracer = await asyncio.to_thread(self._make_tracer, identity.peer_id)
         mailbox = await asyncio.to_thread(self._open_mailbox)
         known = await asyncio.to_thread(self._router_config, identity, mailbox)
         self._writer = MailboxWriter(mailbox, loop.call_soon_threadsafe, self._metrics.commits)
@@ -169,6 +182,7 @@ class Relay:
             clock=time.monotonic,
             wall_ms=now_ms,
             tally=self._metrics.tally,
+            tracer=self._tracer,
         )
         self._overview = self._make_overview(self._node, self._writer, identity)
         try:
@@ -220,6 +234,8 @@ class Relay:
                 connection.abort()
             await asyncio.to_thread(self._writer.close)
             self._verifier.close()
+            if self._tracer is not None:
+                await asyncio.to_thread(self._tracer.close)
         with contextlib.suppress(TimeoutError):  # TLS handshakes hold it up from Python 3.12 on
             async with asyncio.timeout(_LINGER):
                 await server.wait_closed()
@@ -310,6 +326,14 @@ class Relay:
         if not self._config.verify_processes or usable_cores() == 1 or sys.platform == "win32":
             return InlineVerifier(counted)
         return ProcessVerifier(self._config.verify_processes, loop, counted)
+
+    def _make_tracer(self, own: PeerId) -> RelayTracer | None:
+        if not self._config.otel:
+            return None
+        # Imported by those alone who want it, as it takes megabytes.
+        tracing = import_module("agora.relay.tracing")
+        tracer: RelayTracer = tracing.RelayTracer.start(self._tracer_provider, own)
+        return tracer
 
     def _make_overview(self, node: Node, writer: MailboxWriter, identity: KeyPair) -> Overview:
         in_memory = self._config.memory or self._config.data_dir is None

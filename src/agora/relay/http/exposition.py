@@ -227,7 +227,7 @@ METRICS: tuple[Metric, ...] = (
         "What senders were told of their messages, once for each recipient, by outcome.",
         "`refused` grows against the others, or `stored` does while recipients are online: "
         "they do not ack.",
-        _by(lambda overview, look: overview.metrics.tally.outcomes),
+        _by(lambda overview, look: overview.outcomes),
         labels=("outcome",),
     ),
     Metric(
