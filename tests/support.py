@@ -51,10 +51,12 @@ Frame = dict[str, Any]
 _timestamps = itertools.count(now_ms())
 
 
-def letter(sender: KeyPair, to: str, payload: Any = "hello", **members: Any) -> Envelope:
+def letter(
+    sender: KeyPair, to: str | list[str], payload: Any = "hello", **members: Any
+) -> Envelope:
     """Sign an envelope that no other is equal to."""
     defaults: dict[str, Any] = {"type": "publish", "timestamp_ms": next(_timestamps)}
-    return seal(sender, payload=payload, to=[to], **defaults | members)
+    return seal(sender, payload=payload, to=to, **defaults | members)
 
 
 class RawPeer:

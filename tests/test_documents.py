@@ -100,7 +100,7 @@ def test_the_events_of_the_logs_are_those_of_the_page() -> None:
 def _sources_of_the_relays_log() -> list[Path]:
     source = ROOT / "src/agora"
     shared = [source / "group_commit.py", source / "cli/relay.py", source / "cli/open_files.py"]
-    return [*source.glob("protocol/**/*.py"), *source.glob("relay/*.py"), *shared]
+    return [*source.glob("protocol/**/*.py"), *source.glob("relay/**/*.py"), *shared]
 
 
 # Claims, each held by a test

@@ -14,10 +14,13 @@ __all__ = [
     "ABNORMAL_CLOSE",
     "CLOSE_ADVICE",
     "ERROR_ADVICE",
+    "HTTP_ERROR_ADVICE",
+    "HTTP_STATUS",
     "RECEIPT_MEANING",
     "Advice",
     "CloseCode",
     "ErrorCode",
+    "HttpErrorCode",
     "ReceiptStatus",
     "may_reconnect",
 ]
@@ -45,6 +48,21 @@ class ErrorCode(StrEnum):
     AT_CAPACITY = "at_capacity"
     EXPIRED = "expired"
     UNDELIVERABLE = "undeliverable"
+
+
+class HttpErrorCode(StrEnum):
+    """What an HTTP answer carries in ``error.code`` beside those; no frame has these."""
+
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    REQUEST_TIMEOUT = "request_timeout"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    HEADERS_TOO_LARGE = "headers_too_large"
+    PRIVATE_KEY_REFUSED = "private_key_refused"
+    RETENTION_EXCEEDED = "retention_exceeded"
+    NOT_ENABLED = "not_enabled"
+    UNAUTHORIZED = "unauthorized"
+    INTERNAL_ERROR = "internal_error"
 
 
 class ReceiptStatus(StrEnum):
@@ -188,6 +206,79 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
         final=True,
     ),
 }
+
+HTTP_ERROR_ADVICE: dict[HttpErrorCode, Advice] = {
+    HttpErrorCode.NOT_FOUND: Advice("nothing is at this path", "correct the URL", final=True),
+    HttpErrorCode.METHOD_NOT_ALLOWED: Advice(
+        "the path is right, the method is not; `Allow` has those that are",
+        "use one of them",
+        final=True,
+    ),
+    HttpErrorCode.REQUEST_TIMEOUT: Advice(
+        "the request was not there as a whole within `--http-request-timeout`",
+        "send it again",
+        final=False,
+    ),
+    HttpErrorCode.UNSUPPORTED_MEDIA_TYPE: Advice(
+        "the body is said to be something else than JSON",
+        "send `Content-Type: application/json`",
+        final=True,
+    ),
+    HttpErrorCode.HEADERS_TOO_LARGE: Advice(
+        "request line and headers are over `--http-max-head-bytes`",
+        "send fewer or shorter headers",
+        final=True,
+    ),
+    HttpErrorCode.PRIVATE_KEY_REFUSED: Advice(
+        "a private key was sent, or an unsigned message, and the relay takes neither "
+        "(`--rest-private-keys` is off)",
+        "keep the key, and sign: `/openapi.json` says how",
+        final=True,
+    ),
+    HttpErrorCode.RETENTION_EXCEEDED: Advice(
+        "`since` is longer ago than acked mail is kept", "ask for less", final=True
+    ),
+    HttpErrorCode.NOT_ENABLED: Advice(
+        "this relay's operator has not switched it on", "do without it", final=True
+    ),
+    HttpErrorCode.UNAUTHORIZED: Advice(
+        "the admin token is missing or wrong", "give the one that is set or was printed", final=True
+    ),
+    HttpErrorCode.INTERNAL_ERROR: Advice(
+        "a fault of the relay; its log has the details", "try again later", final=False
+    ),
+}
+
+HTTP_STATUS: dict[ErrorCode | HttpErrorCode, int] = {
+    ErrorCode.INVALID_MESSAGE: 400,
+    ErrorCode.NOT_REGISTERED: 401,
+    ErrorCode.PROOF_REQUIRED: 401,
+    ErrorCode.PROOF_FAILED: 401,
+    ErrorCode.INVALID_ENVELOPE: 400,
+    ErrorCode.SENDER_MISMATCH: 403,
+    ErrorCode.RECIPIENT_MISMATCH: 400,
+    ErrorCode.STALE: 400,
+    ErrorCode.FROM_THE_FUTURE: 400,
+    ErrorCode.TOO_LARGE: 413,
+    ErrorCode.RATE_LIMITED: 429,
+    ErrorCode.OUT_OF_ORDER: 409,
+    ErrorCode.DUPLICATE: 409,
+    ErrorCode.UNKNOWN_RECIPIENT: 404,
+    ErrorCode.MAILBOX_FULL: 503,
+    ErrorCode.UNAVAILABLE: 503,
+    ErrorCode.AT_CAPACITY: 503,
+    HttpErrorCode.NOT_FOUND: 404,
+    HttpErrorCode.METHOD_NOT_ALLOWED: 405,
+    HttpErrorCode.REQUEST_TIMEOUT: 408,
+    HttpErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
+    HttpErrorCode.HEADERS_TOO_LARGE: 431,
+    HttpErrorCode.PRIVATE_KEY_REFUSED: 400,
+    HttpErrorCode.RETENTION_EXCEEDED: 400,
+    HttpErrorCode.NOT_ENABLED: 501,
+    HttpErrorCode.UNAUTHORIZED: 401,
+    HttpErrorCode.INTERNAL_ERROR: 500,
+}
+"""The status of an HTTP answer that carries a code; those of bounces no answer has."""
 
 CLOSE_ADVICE: dict[CloseCode, Advice] = {
     CloseCode.NORMAL: Advice("the client said goodbye", "nothing", final=False),

@@ -23,15 +23,15 @@ class Limits:
     max_frame_bytes: int = setting(
         262_144,
         unit="bytes",
-        help="largest WebSocket message taken",
+        help="largest WebSocket message, or body of an HTTP request, taken",
         reason="a long text fits many times; a flood of large frames does not",
-        overflow="close 1009",
+        overflow="close 1009; HTTP 413 `too_large`",
         minimum=1024,
     )
     max_connections: int = setting(
         10_000,
         unit="connections",
-        help="open connections, registered or not, those still shaking hands included",
+        help="open connections of either door, those still shaking hands included",
         reason="what one process serves with memory to spare",
         overflow="HTTP 503 at the handshake",
         minimum=1,
@@ -120,6 +120,22 @@ class Limits:
         help="registrations from one network address at once, and within each window",
         reason="a whole fleet that comes back at once; each costs a signature",
         overflow="error `rate_limited` with `retryAfterMs`",
+        minimum=1,
+    )
+    rate_limit_max_requests: int = setting(
+        600,
+        unit="requests",
+        help="HTTP requests with tokens of one key at once, and within each window",
+        reason="three for each message that a key may send: to send, to poll, to ack",
+        overflow="HTTP 429 `rate_limited` with `Retry-After`",
+        minimum=1,
+    )
+    rate_limit_max_address_requests: int = setting(
+        6_000,
+        unit="requests",
+        help="HTTP requests from one network address at once, and within each window",
+        reason="ten busy agents behind one NAT, or a third of a core",
+        overflow="HTTP 429 `rate_limited` with `Retry-After`",
         minimum=1,
     )
     broadcast_cost: int = setting(
@@ -301,6 +317,79 @@ class Limits:
         reason="half of max_unsent_bytes, so that mail alone never makes a session slow",
         overflow="the rest waits in the mailbox",
         minimum=1024,
+    )
+
+    http_session_grace: float = setting(
+        30.0,
+        unit="s",
+        help="how long a peer counts as online after its last long poll or event stream",
+        reason="the pause between two polls of an agent that thinks",
+        overflow="its session ends; what it has not acked is in its mailbox",
+        minimum=0.0,
+    )
+    http_max_wait: float = setting(
+        60.0,
+        unit="s",
+        help="longest time that an HTTP request is kept waiting for mail, or for its receipts",
+        reason="proxies drop what is silent for longer",
+        overflow="the answer says what is known until then",
+        minimum=0.0,
+    )
+    http_request_timeout: float = setting(
+        10.0,
+        unit="s",
+        help="time in which an HTTP request, once begun, must be there as a whole",
+        reason="a large body on a slow link; who writes a byte now and then holds a connection",
+        overflow="HTTP 408, and the connection is closed",
+        minimum=0.01,
+    )
+    http_idle_timeout: float = setting(
+        75.0,
+        unit="s",
+        help="time that an HTTP connection may be open without a request",
+        reason="longer than the pause between two polls, so that the next one finds it open",
+        overflow="it is closed",
+        minimum=0.01,
+    )
+    http_write_timeout: float = setting(
+        30.0,
+        unit="s",
+        help="time in which a client must read of an HTTP answer what is waiting to be sent",
+        reason="a phone in a tunnel comes out again; a stuck one holds memory",
+        overflow="the connection is dropped",
+        minimum=0.01,
+    )
+    http_max_head_bytes: int = setting(
+        32_768,
+        unit="bytes",
+        help="request line and headers of an HTTP request",
+        reason="a token with all its claims fits ten times",
+        overflow="HTTP 431, and the connection is closed",
+        minimum=1024,
+    )
+    max_challenges: int = setting(
+        10_000,
+        unit="challenges",
+        help="HTTP challenges that are open at once, each for `register_timeout`",
+        reason="a fleet that comes back at once, in some 20 MB",
+        overflow="HTTP 503 `at_capacity`",
+        minimum=1,
+    )
+    max_http_sessions: int = setting(
+        20_000,
+        unit="tokens",
+        help="tokens in use at once: those with a session that is open, or was lately",
+        reason="every peer twice",
+        overflow="HTTP 503 `at_capacity`",
+        minimum=1,
+    )
+    max_revoked_tokens: int = setting(
+        100_000,
+        unit="tokens",
+        help="revoked tokens that are remembered, each until it expires",
+        reason="some 20 MB; a token is revoked once, and lives for an hour",
+        overflow="HTTP 503 `at_capacity`: nothing is revoked that would not stay so",
+        minimum=1,
     )
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ leaves to the long way.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final, TypeGuard
 
@@ -99,9 +99,12 @@ class Sealed:
             return None
         return tuple(recipient for recipient in to if isinstance(recipient, str))
 
-    def names(self, recipients: Iterable[str]) -> bool:
+    def names(self, recipients: Sequence[str]) -> bool:
         """Tell whether it says it is for all of these."""
-        return set(recipients).issubset(self.claimed_to or ())
+        named = self.claimed_to or ()
+        if len(recipients) == 1:  # as nearly always: no set has to be made for it
+            return recipients[0] in named
+        return set(recipients).issubset(named)
 
     @property
     def claimed_timestamp(self) -> float | None:
@@ -169,7 +172,7 @@ class PlainSealed(Sealed):
     @property
     def claimed_to(self) -> tuple[str, ...]:
         """The recipients it names."""
-        return tuple(self._members.to)
+        return self._members.to
 
     @property
     def claimed_timestamp(self) -> int:
@@ -255,7 +258,7 @@ def read_plain(members: EnvelopeShape) -> PlainSealed | None:
     )
 
 
-def _are_recipients(to: list[str]) -> bool:
+def _are_recipients(to: tuple[str, ...]) -> bool:
     """Tell whether *to* names at least one recipient, and nothing else."""
     for recipient in to:
         if not is_peer_id(recipient) and recipient != EVERYONE:

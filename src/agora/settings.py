@@ -66,7 +66,7 @@ def check_setting(declared: Field[Any], value: Any) -> None:
     name, choices = declared.name, declared.metadata["choices"]
     if choices and value not in choices:
         raise ConfigurationError(f"{name} of {value!r} is none of {' · '.join(choices)}")
-    if _is_number(declared.default):
+    if _is_number(declared.default) or (value is not None and declared.metadata["maximum"]):
         _check_number(name, value, declared)
 
 
@@ -90,7 +90,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_number(name: str, value: Any, declared: Field[Any]) -> None:
-    is_whole = isinstance(declared.default, int)
+    is_whole = not isinstance(declared.default, float)
     if not _is_number(value) or (is_whole and not isinstance(value, int)):
         raise ConfigurationError(f"{name} of {value!r} is no {'whole ' * is_whole}number")
     if isinstance(value, float) and not math.isfinite(value):

@@ -16,7 +16,7 @@ class EnvelopeShape(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
     id: str
     type: str
-    to: list[str]
+    to: tuple[str, ...]
     timestamp: int
     payload: Any
     signature: str

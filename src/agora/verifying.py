@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Iterable
 from contextlib import suppress
 from struct import Struct
 
@@ -47,25 +46,19 @@ def main() -> None:
 def _verify(jobs: socket.socket, held: bytearray) -> None:
     """Verify all that is there in full, and take it out of *held*."""
     verdicts = bytearray()
-    at = 0
-    for start, end in _whole_jobs(held):
-        verdicts.append(holds(bytes(held[start:end])))
-        at = end
+    there = bytes(held)
+    start = _LENGTH.size
+    while start <= len(there):
+        (length,) = _LENGTH.unpack_from(there, start - _LENGTH.size)
+        if start + length > len(there):
+            break
+        verdicts.append(holds(there[start : start + length]))
+        start += length + _LENGTH.size
         if len(verdicts) == _ANSWER_AFTER:
             jobs.sendall(verdicts)
             verdicts.clear()
     jobs.sendall(verdicts)
-    del held[:at]
-
-
-def _whole_jobs(held: bytearray) -> Iterable[tuple[int, int]]:
-    at = 0
-    while len(held) >= at + _LENGTH.size:
-        start = at + _LENGTH.size
-        at = start + _LENGTH.unpack_from(held, at)[0]
-        if at > len(held):
-            return
-        yield start, at
+    del held[: start - _LENGTH.size]
 
 
 if __name__ == "__main__":

@@ -48,7 +48,11 @@ def relay(**flags: Any) -> None:
     """
     dotenv = _read_dotenv()
     settings = _from_dotenv(dotenv) | from_environment(os.environ) | given_settings(flags)
-    config = RelayConfig(**{"data_dir": _default_data_dir()} | _of(RelayConfig, settings))
+    if settings.get("http") is False:
+        settings.pop("http_port", None)
+    chosen: dict[str, Any] = {"data_dir": _default_data_dir(), "http": True}
+    chosen |= _of(RelayConfig, settings)
+    config = RelayConfig(**chosen)
     logs = LogConfig(**_of(LogConfig, settings))
     set_up_logs(as_json=logs.log_json, level=logs.log_level)
     _warn_of_unknown([*dotenv, *os.environ])

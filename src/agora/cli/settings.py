@@ -18,20 +18,24 @@ __all__ = ["default_data_dir", "flags_of", "given_settings", "setting_options", 
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_DEFAULTS_OF_THE_COMMAND = {
+_DEFAULTS_OF_THE_COMMAND: Mapping[str, Any] = {
     "data_dir": "agora/relay in the user's data directory",
+    "http": True,
+    "http_port": "one above the port",
     "admin_token": "a new one at every start",
 }
-"""What the command puts in the place of none; an embedded relay then keeps nothing."""
+"""What the command puts in the place of None; an embedded relay keeps nothing, serves no HTTP."""
 
 _ALIASES = {"data_dir": ["--storage-dir"]}
 """The reference's flags for what has another name here."""
 
 _METAVARS = {"host": "ADDRESS", "port": "PORT", "data_dir": "FOLDER", "storage_peers": "PEER,…"}
 _METAVARS |= {"admin_token": "TOKEN"}
+_METAVARS |= {"http_port": "PORT", "allowed_origins": "ORIGIN,…", "trusted_proxies": "ADDRESS,…"}
+_METAVARS |= {"jwt_secret": "SECRET,…"}
 _METAVARS |= {"tls_cert": "FILE", "tls_key": "FILE", "public_name": "NAME,…"}
 
-_LISTS = {"storage_peers", "public_name"}
+_LISTS = {"storage_peers", "public_name", "allowed_origins", "trusted_proxies", "jwt_secret"}
 """Settings whose flag may be given several times."""
 
 
@@ -71,6 +75,8 @@ def shown_default(declared: Field[Any]) -> str:
         return "none"
     if isinstance(default, float) and default.is_integer():
         default = int(default)
+    if isinstance(default, tuple):
+        default = ", ".join(default)
     return f"{default} {declared.metadata['unit']}".strip()
 
 

@@ -428,10 +428,13 @@ def encode_registered(
     )
 
 
-def agora_members(*, now_ms: int, pending: int, peers_total: int, limits: AnnouncedLimits) -> str:
-    """Return what Agora/1 adds to ``registered``, as text."""
+def agora_members(
+    *, now_ms: int, pending: int | None, peers_total: int, limits: AnnouncedLimits
+) -> str:
+    """Return what Agora/1 adds to ``registered``, as text; without *pending* where it is None."""
+    counted = "" if pending is None else f',"pending":{pending}'
     return (
-        f'"protocol":{PROTOCOL},"peersTotal":{peers_total},"now":{now_ms},"pending":{pending},'
+        f'"protocol":{PROTOCOL},"peersTotal":{peers_total},"now":{now_ms}{counted},'
         f'"limits":{_limits_text(limits)}'
     )
 

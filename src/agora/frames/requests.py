@@ -7,7 +7,7 @@ session may say in which state, the relay's side of it knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -355,13 +355,13 @@ def encode_register(
     return encode(members)
 
 
-def encode_authenticate(signature: str, audience: str) -> str:
+def encode_authenticate(signature: str, audience: str | None = None) -> str:
     """Return the ``authenticate`` frame."""
     return encode({"type": "authenticate", "signature": signature, "audience": audience})
 
 
 def encode_submit(
-    to: str,
+    to: str | Sequence[str],
     envelope_text: str,
     *,
     confirm: bool = False,
@@ -371,7 +371,8 @@ def encode_submit(
     """Return the ``message`` frame that asks to deliver an envelope, given as JSON text."""
     more = ',"confirm":true' * confirm + ("" if after is None else f',"after":{json_text(after)}')
     more += traceparent_member(traceparent)
-    return f'{{"type":"message","to":{json_text(to)}{more},"envelope":{envelope_text}}}'
+    recipients = json_text(to if isinstance(to, str) else [*to])
+    return f'{{"type":"message","to":{recipients}{more},"envelope":{envelope_text}}}'
 
 
 def encode_broadcast(envelope_text: str) -> str:

@@ -13,7 +13,8 @@ Proof of key: what each side signs when a peer registers, and for whom it counts
       │ ────────────────────────────────► │
 
 Each signature names its purpose and both parties, so neither can be used for
-anything else. The *audience* is the host and port that the client dialled. The
+anything else; over HTTP the purposes are others, so that neither door takes
+what was signed for the other. The *audience* is the host and port that the client dialled. The
 relay compares it with names that it knows itself, never with what the
 connection claims (such as a ``Host`` header): so a relay in the middle cannot
 pass a proof on.
@@ -24,6 +25,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
@@ -33,6 +35,9 @@ from agora.keys import KeyPair, PeerId, verify
 from agora.plain_json import plain_text
 
 __all__ = [
+    "OVER_HTTP",
+    "OVER_WEBSOCKET",
+    "Purposes",
     "audience_of",
     "is_genuine_challenge",
     "local_audiences",
@@ -54,21 +59,55 @@ _BRACKETS = re.compile(r"(.*@)?\[[^\]]*:[^\]]*\](:[0-9]*)?")
 # What is signed
 
 
-def sign_challenge(relay: KeyPair, *, client_nonce: str, nonce: str, public_key: PeerId) -> str:
+@dataclass(frozen=True, slots=True)
+class Purposes:
+    """What the two signatures of a registration are for: a member of what is signed."""
+
+    challenge: str
+    authenticate: str
+
+
+OVER_WEBSOCKET = Purposes("agora/1 challenge", "agora/1 authenticate")
+OVER_HTTP = Purposes("agora/1 http challenge", "agora/1 http authenticate")
+
+
+def sign_challenge(
+    relay: KeyPair,
+    *,
+    client_nonce: str,
+    nonce: str,
+    public_key: PeerId,
+    purposes: Purposes = OVER_WEBSOCKET,
+) -> str:
     """Return the relay's signature: it is *relay* that asks, and it was asked just now."""
-    return relay.sign(_challenge(relay.peer_id, client_nonce, nonce, public_key))
+    purpose = purposes.challenge
+    return relay.sign(_challenge(relay.peer_id, client_nonce, nonce, public_key, purpose))
 
 
 def is_genuine_challenge(
-    relay: PeerId, signature: str, *, client_nonce: str, nonce: str, public_key: PeerId
+    relay: PeerId,
+    signature: str,
+    *,
+    client_nonce: str,
+    nonce: str,
+    public_key: PeerId,
+    purposes: Purposes = OVER_WEBSOCKET,
 ) -> bool:
     """Tell whether *relay* signed this challenge, for this registration."""
-    return verify(relay, signature, _challenge(relay, client_nonce, nonce, public_key))
+    signed = _challenge(relay, client_nonce, nonce, public_key, purposes.challenge)
+    return verify(relay, signature, signed)
 
 
-def sign_proof(keys: KeyPair, *, audience: str, nonce: str, relay: PeerId) -> str:
+def sign_proof(
+    keys: KeyPair,
+    *,
+    audience: str,
+    nonce: str,
+    relay: PeerId,
+    purposes: Purposes = OVER_WEBSOCKET,
+) -> str:
     """Return the client's signature: it is the owner of *keys* who registers, at *audience*."""
-    return keys.sign(_proof(keys.peer_id, audience, nonce, relay))
+    return keys.sign(_proof(keys.peer_id, audience, nonce, relay, purposes.authenticate))
 
 
 def proven_audience(
@@ -79,6 +118,7 @@ def proven_audience(
     nonce: str,
     relay: PeerId,
     said: str | None = None,
+    purposes: Purposes = OVER_WEBSOCKET,
 ) -> str | None:
     """
     Return for which of *audiences* a proof is good; None when for none of them.
@@ -89,27 +129,33 @@ def proven_audience(
         audience
         # A stable sort: the rest keep their order.
         for audience in sorted(audiences, key=lambda one: one != said)
-        if verify(public_key, signature, _proof(public_key, audience, nonce, relay))
+        if verify(
+            public_key,
+            signature,
+            _proof(public_key, audience, nonce, relay, purposes.authenticate),
+        )
     )
     return next(fits, None)
 
 
-def _challenge(relay: PeerId, client_nonce: str, nonce: str, public_key: PeerId) -> bytes:
+def _challenge(
+    relay: PeerId, client_nonce: str, nonce: str, public_key: PeerId, purpose: str
+) -> bytes:
     return _canonical(
         clientNonce=client_nonce,
         nonce=nonce,
         publicKey=public_key,
-        purpose="agora/1 challenge",
+        purpose=purpose,
         relay=relay,
     )
 
 
-def _proof(public_key: PeerId, audience: str, nonce: str, relay: PeerId) -> bytes:
+def _proof(public_key: PeerId, audience: str, nonce: str, relay: PeerId, purpose: str) -> bytes:
     return _canonical(
         audience=audience,
         nonce=nonce,
         publicKey=public_key,
-        purpose="agora/1 authenticate",
+        purpose=purpose,
         relay=relay,
     )
 

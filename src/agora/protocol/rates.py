@@ -48,6 +48,11 @@ class TokenBucket:
             self._tokens -= cost
         return wait
 
+    def left(self, now: float) -> float:
+        """Return what is there."""
+        self._refill(now)
+        return self._tokens
+
     def is_full(self, now: float) -> bool:
         """Tell whether nothing was taken lately, so that forgetting it changes nothing."""
         self._refill(now)
@@ -89,6 +94,11 @@ class RateTable:
             bucket = TokenBucket(capacity=self._capacity, window=self._window, now=now)
             self._buckets[key] = bucket
         return bucket.take(now=now, cost=cost)
+
+    def left(self, key: Hashable, *, now: float) -> float:
+        """Return what is left of *key*'s rate."""
+        bucket = self._buckets.get(key)
+        return bucket.left(now) if bucket else self._capacity
 
     def forget_full(self, now: float) -> None:
         """Drop the buckets that are full again."""

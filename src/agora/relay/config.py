@@ -8,6 +8,7 @@ it has them (``AGORA_PORT``, ``AGORA_RATE_LIMIT_ENABLED`` …).
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, fields
@@ -30,12 +31,15 @@ from agora.settings import check_setting, setting
 __all__ = [
     "SETTINGS",
     "LogConfig",
+    "Network",
     "RelayConfig",
     "environment_names",
     "from_environment",
     "read_setting",
     "unknown_names",
 ]
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,21 @@ class RelayConfig(Limits):
         unit="",
         help="port to listen on; 0 takes a free one",
         reason="the port agents expect",
+        minimum=0,
+        maximum=65_535,
+    )
+    http: bool = setting(
+        False,
+        unit="",
+        help="serve HTTP too, at the port above --port unless --http-port says where",
+        reason="an embedded relay opens no port that nobody asked for",
+        overflow="where that port is taken the relay does without, and says so",
+    )
+    http_port: int | None = setting(
+        None,
+        unit="",
+        help="port to serve HTTP on; 0 takes a free one",
+        reason="one above the port for WebSockets",
         minimum=0,
         maximum=65_535,
     )
@@ -137,6 +156,45 @@ class RelayConfig(Limits):
     tls_key: Path | None = setting(
         None, unit="", help="private key (PEM) of the certificate", reason="goes with tls_cert"
     )
+    allowed_origins: tuple[str, ...] = setting(
+        ("*",),
+        unit="",
+        help="web pages that may use the HTTP API, by their origins, comma-separated; * for all",
+        reason="a token is no cookie: no page has one that was not given to it",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        unit="",
+        help="addresses or networks of proxies whose X-Forwarded-For is believed, comma-separated",
+        reason="anybody can write that header; rates count by address",
+    )
+    jwt_secret: tuple[str, ...] = setting(
+        (),
+        unit="",
+        help="secrets that sign HTTP tokens, comma-separated: the first signs, all are good; give "
+        "them by the environment, as everyone on a machine sees its command lines",
+        reason="one of the relay's own, in its data directory, which it renews by itself",
+    )
+    jwt_secret_max_age: float = setting(
+        2_592_000.0,
+        unit="s",
+        help="age at which the relay renews its own secret; tokens of the old one stay good",
+        reason="a month: what leaked long ago is worth nothing",
+        minimum=60.0,
+    )
+    token_lifetime: float = setting(
+        3_600.0,
+        unit="s",
+        help="how long an HTTP token is good",
+        reason="the reference's; a new one costs one signature",
+        minimum=1.0,
+    )
+    rest_private_keys: bool = setting(
+        False,
+        unit="",
+        help="take private keys by HTTP and sign for their owners, as the reference does",
+        reason="whoever has a private key is its owner: it should not travel",
+    )
     drain_timeout: float = setting(
         5.0,
         unit="s",
@@ -168,8 +226,15 @@ class RelayConfig(Limits):
         for name in self.public_name:
             public_audiences(name, self.port or 1)
         _check_admin_token(self.admin_token)
+        for proxy in self.trusted_proxies:
+            _read_network(proxy)
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("tls_cert and tls_key go together: one of them is missing")
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """Whose word on where a request comes from is believed."""
+        return tuple(map(_read_network, self.trusted_proxies))
 
     @property
     def policy(self) -> EnvelopePolicy:
@@ -221,7 +286,11 @@ def _in_reading_order() -> dict[str, Field[Any]]:
 SETTINGS = _in_reading_order()
 """Every setting of ``agora relay`` by its name: where it listens, what it admits, how it logs."""
 
-_ALIASES = {"data_dir": "AGORA_STORAGE_DIR"}
+_ALIASES = {
+    "data_dir": "AGORA_STORAGE_DIR",
+    "jwt_secret": "AGORA_RELAY_JWT_SECRET",
+    "token_lifetime": "AGORA_JWT_EXPIRY_SECONDS",
+}
 """The reference's names for what has another name here."""
 
 
@@ -289,6 +358,9 @@ def read_setting(declared: Field[Any], text: str) -> Any:
     if declared.name == "public_name":
         for name in value:
             public_audiences(name, 1)
+    if declared.name == "trusted_proxies":
+        for proxy in value:
+            _read_network(proxy)
     return value
 
 
@@ -326,6 +398,7 @@ def _read_path(text: str) -> Path:
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "bool": _read_bool,
     "int": _read_int,
+    "int | None": _read_int,
     "float": _read_float,
     "str": str,
     "tuple[str, ...]": _read_list,
@@ -350,6 +423,13 @@ def _check_admin_token(token: str) -> None:
 
 _LEAST_TOKEN = 16
 """Characters of an admin token that nobody guesses, if somebody has drawn them."""
+
+
+def _read_network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise ConfigurationError(f"trusted_proxies holds {text!r}: {error}") from error
 
 
 def _check_storage_peers(peers: tuple[str, ...]) -> None:

@@ -1,8 +1,8 @@
 """
 The one place that acts: carries out what the core decides, and tells it what came of it.
 
-A node holds the sessions of one relay process. Connections (WebSocket today,
-HTTP tomorrow) are doors to it; the rules are all in :mod:`agora.protocol`.
+A node holds the sessions of one relay process. WebSocket connections and what
+HTTP requests come in by are doors to it; the rules are all in :mod:`agora.protocol`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from typing import Any, NamedTuple, Protocol
 
 from agora.codes import CloseCode
 from agora.errors import TryAgainError
+from agora.frames import ListedPeer, Register
 from agora.keys import PeerId
 from agora.limits import Limits
 from agora.mailbox import Mailbox, Page
 from agora.protocol.agenda import Agenda
+from agora.protocol.proof import OVER_WEBSOCKET, Purposes
 from agora.protocol.relay.actions import (
     Action,
     Bury,
@@ -203,6 +205,23 @@ class Node:
             if (seat := self._open.get(entry.sessions[0]))  # else all are being closed
         ]
 
+    def peers(
+        self, own: PeerId, *, after: str, at_most: int
+    ) -> tuple[list[tuple[ListedPeer, int | None]], int]:
+        """
+        Return a page of the peers that can be reached, and how many there are.
+
+        By key, behind *after*, without *own*; each with when it was last seen, in ms
+        since the Unix epoch, None while it is away.
+        """
+        page, total = self._router.registry.presence.page(own, after=after, at_most=at_most)
+        told: list[tuple[ListedPeer, int | None]] = []
+        for key, entry in page:
+            seen_ms = None if entry is None else self._router.wall_ms(entry.last_seen)
+            name = None if entry is None else entry.name
+            told.append((ListedPeer(key, name, entry is not None), seen_ms))
+        return told, total
+
     # What a door tells
 
     def open(
@@ -211,6 +230,7 @@ class Node:
         *,
         address: str = "",
         audiences: tuple[str, ...] = (),
+        purposes: Purposes = OVER_WEBSOCKET,
         door: str = "websocket",
     ) -> SessionId:
         """
@@ -220,15 +240,21 @@ class Node:
             connection: What to write to.
             address: Where it comes from, by which rates are counted.
             audiences: The names that this relay has on it (:mod:`agora.protocol.proof`).
+            purposes: What a proof over it is signed for.
             door: What kind of connection it is.
         """
         session_id = SessionId(str(uuid.uuid4()))
-        come_in = Door(secrets.token_hex(32), address, audiences)
+        come_in = Door(secrets.token_hex(32), address, audiences, purposes)
         session = RelaySession(session_id, self._router, self._limits, come_in, now=self._clock())
         self._open[session_id] = _Seat(session, connection, door)
         self._tally.doors[door] += 1
         self._agenda.add(session_id, session.due)
         return session_id
+
+    def resume(self, session_id: SessionId, register: Register) -> None:
+        """Register a connection for a key that proved itself before, as its door remembers."""
+        if seat := self._open.get(session_id):
+            self._carry_out(seat.session.resume(register, now=self._clock()))
 
     def receive(self, session_id: SessionId, data: str | bytes) -> None:
         """Take a message that came on a connection."""
@@ -326,9 +352,10 @@ class Node:
         self._verifier.submit(action.sealed, partial(self._verified, action.session))
 
     def _verified(self, session_id: SessionId) -> None:
-        self._try(
-            session_id, lambda seat: self._carry_out(seat.session.verified(now=self._clock()))
-        )
+        self._try(session_id, self._take_verified)
+
+    def _take_verified(self, seat: _Seat) -> None:
+        self._carry_out(seat.session.verified(now=self._clock()))
 
     def _write(self, action: Send) -> None:
         for session_id in action.to:

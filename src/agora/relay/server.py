@@ -12,6 +12,7 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import lru_cache, partial
 from importlib import import_module
@@ -19,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from agora.codes import CloseCode
-from agora.errors import ClosedError, ConfigurationError
+from agora.errors import ClosedError, ConfigurationError, MissingExtraError
 from agora.identity import Identity
 from agora.keys import KeyPair, PeerId
 from agora.keys import peer_id as as_peer_id
@@ -41,6 +42,7 @@ from agora.sealing import now_ms
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
+    from agora.relay.http.server import HttpServer
     from agora.relay.tracing import RelayTracer
 
 __all__ = ["Relay"]
@@ -95,6 +97,7 @@ class Relay:
         self._admin_token = self._config.admin_token or secrets.token_urlsafe(24)
         self._overview: Overview | None = None
         self._server: asyncio.Server | None = None
+        self._http: HttpServer | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._pulser: asyncio.TimerHandle | None = None
         self._pulse_due = 0.0
@@ -122,10 +125,18 @@ class Relay:
     @property
     def url(self) -> str:
         """Where clients connect, once started."""
-        scheme = "wss" if self._config.tls_cert else "ws"
+        return self._url("ws", self.port)
+
+    @property
+    def http_url(self) -> str | None:
+        """Where the HTTP API is, once started; None where HTTP is off."""
+        return None if self._http is None else self._url("http", self._http.port)
+
+    def _url(self, scheme: str, port: int) -> str:
+        secure = "s" if self._config.tls_cert else ""
         host = self._config.host
         reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-        return f"{scheme}://{f'[{reachable}]' if ':' in reachable else reachable}:{self.port}"
+        return f"{scheme}{secure}://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
 
     @property
     def peer_id(self) -> PeerId:
@@ -195,12 +206,58 @@ class Relay:
                 ssl_handshake_timeout=self._config.register_timeout if tls else None,
                 backlog=_BACKLOG,
             )
+            self._http = await self._serve_http(self._node, self._writer, tls)
         except BaseException:
+            if self._server is not None:
+                self._server.close()
+                self._server = None
             await asyncio.to_thread(self._writer.close)
             raise
         self._tick()
         self._pulse()
         _log.info("listening", extra={"fields": {"url": self.url, "relay": identity.peer_id}})
+        if self._http is not None:
+            _log.info("serving HTTP", extra={"fields": {"url": self.http_url}})
+
+    async def _serve_http(
+        self, node: Node, writer: MailboxWriter, tls: ssl.SSLContext | None
+    ) -> HttpServer | None:
+        """Open the second door, where it is wanted."""
+        config, wanted = self._config, self._config.http_port
+        if wanted is None and not config.http:
+            return None
+        port = wanted if wanted is not None else self._port_above()
+        make = await asyncio.to_thread(_import_http)
+        http = await make(
+            config,
+            node,
+            relay=self.peer_id,
+            writer=writer,
+            audiences=lru_cache(self._audiences),
+            overview=self.overview,
+            admin_token=self._admin_token,
+            tls=tls,
+            is_welcome=self._has_room,
+        )
+        try:
+            await http.start(config.host, port, backlog=_BACKLOG)
+        except OSError as error:
+            why = error.strerror or str(error)
+            if wanted is not None:
+                text = f"cannot serve HTTP on port {port} of {config.host}: {why}; "
+                raise ConfigurationError(f"{text}give another --http-port") from error
+            fields = {"port": port, "error": why, "hint": "--http-port names another"}
+            _log.warning("serving no HTTP", extra={"fields": fields})
+            return None
+        return http
+
+    def _port_above(self) -> int:
+        """Return where HTTP is looked for, unless another port is named."""
+        return self._config.port and min(self._config.port + 1, 65_535)
+
+    def _has_room(self) -> bool:
+        of_http = len(self._http) if self._http is not None else 0
+        return len(self._connections) + of_http < self._config.max_connections
 
     async def close(self) -> None:
         """
@@ -224,12 +281,16 @@ class Relay:
                 timer.cancel()
         for connection in list(self._connections):
             connection.abort_handshake()
+        if self._http is not None:
+            self._http.begin_stop()
         self._node.take_nothing_more()
         try:
             await self._settle_stores(self._writer)
             self._node.close_all(CloseCode.GOING_AWAY)
-            await self._wait_gone()
+            await asyncio.gather(self._wait_gone(), self._wait_answered())
         finally:
+            if self._http is not None:
+                self._http.drop_all()
             for connection in list(self._connections):
                 connection.abort()
             await asyncio.to_thread(self._writer.close)
@@ -253,6 +314,10 @@ class Relay:
         writer.submit(lambda mailbox: None, lambda result: settled.set())
         await settled.wait()
 
+    async def _wait_answered(self) -> None:
+        if self._http is not None:
+            await self._http.wait_answered(self._config.drain_timeout)
+
     async def _wait_gone(self) -> None:
         if self._connections:
             self._all_gone.clear()
@@ -270,7 +335,7 @@ class Relay:
             read_buffer=memoryview(bytearray(_READ_AT_ONCE)),
             turns=Turns(),
             traffic=self._metrics.websocket,
-            is_welcome=lambda: len(self._connections) < self._config.max_connections,
+            is_welcome=self._has_room,
             opened=self._remember,
             closed=self._forget,
             audiences=lru_cache(self._audiences),
@@ -402,6 +467,17 @@ _LINGER = 1.0
 
 _BACKLOG = min(4096, max(128, socket.SOMAXCONN))
 """Connections that may wait to be accepted, when thousands come back at once."""
+
+
+def _import_http() -> Callable[..., Awaitable[HttpServer]]:
+    """Return what opens the HTTP door: a quarter of a second and some megabytes to import."""
+    try:
+        from agora.relay.http.server import make_server
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{error.name} is not installed: install agora-relay[relay] to serve HTTP"
+        ) from error
+    return make_server
 
 
 def _report(accident: Accident) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 from agora.errors import ClosedError
 from agora.keys import KeyPair
@@ -21,6 +22,7 @@ class RelayInThread:
 
     Attributes:
         url: Where clients connect; the same after a restart.
+        http_url: Where the HTTP API is, with ``http_port=0``; the same after a restart.
 
     Args:
         settings: As for :class:`agora.relay.Relay`; the port is a free one, and the
@@ -33,6 +35,7 @@ class RelayInThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
         self.url = ""
+        self.http_url: str | None = None
 
     def start(self) -> None:
         """Start it, on the same port as before if it ran before; returns when it listens."""
@@ -73,6 +76,9 @@ class RelayInThread:
             async with Relay(**self._settings) as self._relay:
                 self.url = self._relay.url
                 self._settings["port"] = self._relay.port
+                self.http_url = self._relay.http_url
+                if self.http_url is not None:
+                    self._settings["http_port"] = urlsplit(self.http_url).port
                 started.set()
                 await self._stopping.wait()
 

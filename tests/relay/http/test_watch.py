@@ -20,6 +20,7 @@ from agora.relay import Relay
 from agora.relay.http.exposition import METRICS
 from tests.client.talking import take, there
 from tests.faults.speaker import speaker
+from tests.relay.http.talking import http_peer
 from tests.relay.http.watching import ADMIN, TOKEN, watched
 from tests.support import DEADLINE, agent, eventually, faults_in, letter, raw_peer
 
@@ -85,7 +86,7 @@ async def test_a_relay_whose_disk_refuses_is_not_ready_until_it_takes_again(
     monkeypatch.setattr("agora.relay.server.MemoryMailbox", FullMailbox)
     monkeypatch.setattr(FullMailbox, "is_full", True)
 
-    async with Relay(port=0) as relay, watched(relay) as client:
+    async with Relay(port=0, http_port=0) as relay, watched(relay) as client:
         refused = await client.get("/readyz")
         failing = of(await scrape(client), "agora_disk_failing")
         FullMailbox.is_full = False
@@ -108,7 +109,7 @@ async def test_a_disk_that_does_not_answer_is_no_reason_to_wait_for_it(
     monkeypatch.setattr("agora.relay.overview._DISK_TIMEOUT", 0.1)
     monkeypatch.setattr("agora.relay.overview._FRESH", 0.0)
 
-    async with Relay(port=0, data_dir=tmp_path) as relay, watched(relay) as client:
+    async with Relay(port=0, http_port=0, data_dir=tmp_path) as relay, watched(relay) as client:
         other = sqlite3.connect(tmp_path / "mailbox.sqlite3", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         answer = await client.get("/readyz")
@@ -121,7 +122,7 @@ async def test_a_disk_that_does_not_answer_is_no_reason_to_wait_for_it(
 
 
 async def test_the_disk_is_asked_by_writing_to_it(tmp_path: Path) -> None:
-    async with Relay(port=0, data_dir=tmp_path) as relay, watched(relay) as client:
+    async with Relay(port=0, http_port=0, data_dir=tmp_path) as relay, watched(relay) as client:
         log = tmp_path / "mailbox.sqlite3-wal"
         before = log.stat().st_size
         await client.get("/readyz")
@@ -132,12 +133,10 @@ async def test_the_disk_is_asked_by_writing_to_it(tmp_path: Path) -> None:
 
 
 async def test_a_relay_that_stops_is_not_ready(relay: Relay) -> None:
-    async with watched(relay) as client:
-        await relay.close()
-        answer = await client.get("/readyz")
+    await relay.close()
+    reasons = await relay.overview.why_not_ready()
 
-    assert answer.status_code == 503
-    assert [reason["code"] for reason in answer.json()["reasons"]] == ["not_listening", "draining"]
+    assert [reason.code for reason in reasons] == ["not_listening", "draining"]
 
 
 # Metrics
@@ -215,7 +214,7 @@ async def test_every_answer_to_a_message_is_counted_once(relay: Relay) -> None:
 
 async def test_a_message_counts_as_refused_also_when_its_sender_has_gone() -> None:
     alice, bob = KeyPair.generate(), KeyPair.generate()
-    async with Relay(port=0, mailboxes="none") as running, watched(running) as client:
+    async with Relay(port=0, http_port=0, mailboxes="none") as running, watched(running) as client:
         async with speaker(running.url, bob) as reader, speaker(running.url, alice) as writer:
             await writer.send(bob.peer_id, "hello")
             assert await reader.payloads(1, acks=False) == ["hello"]
@@ -273,10 +272,33 @@ async def test_a_crowd_of_onlookers_reads_the_mailboxes_once(
 
     monkeypatch.setattr(MemoryMailbox, "totals", counted)
     monkeypatch.setattr("agora.relay.overview._LOOK_AGAIN_AFTER", 3_600.0)
-    async with Relay(port=0) as running, watched(running) as client:
+    async with Relay(port=0, http_port=0) as running, watched(running) as client:
         await asyncio.gather(*(scrape(client) for _ in range(10)))
 
     assert looks["totals"] == 1
+
+
+async def test_whoever_asks_for_health_spends_no_rate() -> None:
+    relay = Relay(port=0, http_port=0, rate_limit_max_address_requests=2)
+    async with relay, watched(relay) as client:
+        answers = [
+            (await client.get(path)).status_code
+            for path in ["/metrics"] * 3 + ["/healthz", "/readyz"] * 3
+        ]
+
+    assert answers == [200, 200, 429, *[200] * 6]
+
+
+async def test_what_comes_by_http_is_counted_as_that(relay: Relay) -> None:
+    async with watched(relay) as client, http_peer(relay) as alice, raw_peer(relay.url) as bob:
+        await alice.send(bob.id)
+        samples = await scrape(client)
+
+    assert of(samples, "agora_messages_total", outcome="sent") == 1
+    assert of(samples, "agora_connections", door="websocket") == 1
+    assert of(samples, "agora_connections", door="http") == 1
+    assert of(samples, "agora_received_bytes_total", door="http") > 500
+    assert of(samples, "agora_sent_bytes_total", door="http") > 500
 
 
 # The overview
@@ -311,7 +333,7 @@ async def overview(client: httpx2.AsyncClient) -> dict[str, Any]:
 async def test_the_overview_tells_who_is_there_what_waits_and_what_went_wrong() -> None:
     sleeper = KeyPair.generate()
     async with (
-        Relay(port=0, storage_peers=(sleeper.peer_id,)) as relay,
+        Relay(port=0, http_port=0, storage_peers=(sleeper.peer_id,), admin_token=TOKEN) as relay,
         watched(relay) as client,
         raw_peer(relay.url, name="Alice") as alice,
         raw_peer(relay.url, alice.keys),

@@ -55,9 +55,10 @@ class ReplayWindow:
         """Remember *key*; at the bound the oldest is forgotten."""
         if not (self.is_enabled and key[2]):
             return
-        fingerprint = _fingerprint(key)
+        fingerprint, known = _fingerprint(key), len(self._taken_at)
         self._taken_at[fingerprint] = now
-        self._taken_at.move_to_end(fingerprint)
+        if len(self._taken_at) == known:
+            self._taken_at.move_to_end(fingerprint)
         while len(self._taken_at) > self._max_ids:
             self._taken_at.popitem(last=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agora.codes import ErrorCode
-from agora.keys import PUBLIC_KEY_PREFIX, PeerId, is_peer_id
+from agora.keys import PeerId, point_of
 from agora.limits import Limits
 from agora.protocol.rates import RateTable
 from agora.protocol.relay.refusal import Refusal
@@ -31,7 +31,7 @@ class Pins:
         self._new = RateTable(capacity=limits.max_pins_per_address, window=_HOUR)
 
     def __contains__(self, peer: object) -> bool:
-        return is_peer_id(peer) and _raw(peer) in self._keys
+        return isinstance(peer, str) and point_of(peer) in self._keys
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -77,4 +77,6 @@ class Pins:
 
 def _raw(peer: PeerId) -> bytes:
     """Return the 32 bytes that tell one key from another: a third of its text."""
-    return bytes.fromhex(peer[len(PUBLIC_KEY_PREFIX) :])
+    point = point_of(peer)
+    assert point is not None, "a peer id spells a key"
+    return point

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import islice
 
 from agora.frames import WATCH_ALL, ListedPeer, Watched, peer_members
@@ -138,6 +139,19 @@ class Presence:
         return [entry for key, entry in self._online.items() if key != peer]
 
     # Lists
+
+    def page(
+        self, own: PeerId, *, after: str, at_most: int
+    ) -> tuple[list[tuple[PeerId, OnlinePeer | None]], int]:
+        """
+        Return the next peers behind *after*, by key and without *own*, and how many there are.
+
+        By key, as that is a place in the list whoever comes or goes between two pages.
+        """
+        away = [key for key in self._storage_peers if key not in self._online and key != own]
+        total = len(self._online) + len(away) - (own in self._online)
+        behind = [key for key in (*self._online, *away) if key > after and key != own]
+        return [(key, self._online.get(key)) for key in nsmallest(at_most, behind)], total
 
     def listing(
         self, peer: PeerId, watched: Watched = WATCH_ALL, *, at_most: int | None = None

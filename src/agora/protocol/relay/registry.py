@@ -157,7 +157,7 @@ class Registry:
             )
 
     def join(
-        self, member: Member, watched: Watched, pending: int, now_ms: int, now: float
+        self, member: Member, watched: Watched, pending: int | None, now_ms: int, now: float
     ) -> list[Action]:
         """Open a session: it is told whom it can reach, the others that its peer came."""
         self._members[member.session] = member
@@ -182,7 +182,9 @@ class Registry:
         sessions = self.presence.sessions_of(peer)
         return tuple(one for one in sessions if not self._members[one].is_proven)
 
-    def _registered(self, member: Member, watched: Watched, pending: int, now_ms: int) -> str:
+    def _registered(
+        self, member: Member, watched: Watched, pending: int | None, now_ms: int
+    ) -> str:
         peer, session = member.peer, member.session
         if not member.is_proven:
             listing = self.presence.listing(peer)

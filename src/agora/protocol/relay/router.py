@@ -151,14 +151,14 @@ class Router:
         register: Register,
         *,
         address: str,
-        pending: int = 0,
+        pending: int | None = 0,
         now: float,
     ) -> list[Action]:
         """
         Open a session: it is told whom it can reach, and gets its mail.
 
         It has proven its key if its registration has a nonce; *pending* messages
-        wait for it then.
+        wait for it then, None where nobody has counted them.
 
         Raises:
             Refusal: ``proof_required`` or ``at_capacity``, as things are now.

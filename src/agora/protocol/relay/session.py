@@ -8,7 +8,7 @@ The relay's side of one connection: who may say what, when.
          │                                                   │
          │ register with a nonce                             │
          ▼             authenticate          pin committed   │
-    CHALLENGED ───────────────────► PINNING ───────────► PROVEN
+    CHALLENGED ───────────────────► PINNING ───────────► PROVEN ◄── resume, by the shell
          │                             │                     │
          │ deadline, no proof, no room │                     │ idle, too slow, gone
          └─────────────► CLOSED ◄──────┴─────────────────────┘
@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from agora.codes import CloseCode, ErrorCode, ReceiptStatus
@@ -74,7 +74,7 @@ _REGISTER_FIRST = "Not registered: send registration message first"
 _UNKNOWN_TYPE = "Unknown message type: "
 
 
-class State(Enum):
+class State(StrEnum):  # of strings, as it is looked up with every frame
     """Where a connection stands."""
 
     UNREGISTERED = "unregistered"
@@ -95,11 +95,13 @@ class Door:
         address: Where it comes from, by which rates are counted.
         audiences: The names that this relay has on this connection, as
             :mod:`agora.protocol.proof` writes them.
+        purposes: What the signatures of a registration through it are for.
     """
 
     nonce: str
     address: str = ""
     audiences: tuple[str, ...] = ()
+    purposes: proof.Purposes = proof.OVER_WEBSOCKET
 
 
 class _Message(NamedTuple):
@@ -219,6 +221,27 @@ class RelaySession:
             return self._turn_away(Refusal(ErrorCode.UNAVAILABLE, text))
         return self._join(self._register_request, State.PROVEN, pending, now)
 
+    def resume(self, request: Register, *, now: float) -> list[Action]:
+        """
+        Open the session for a key whose proof the shell remembers, such as by a token it gave.
+
+        Only for a key that still is pinned here. Rates and room are looked at as for
+        anyone who comes; *request* has a nonce, as that of every proven session, which
+        nobody signs.
+        """
+        if self.state is not State.UNREGISTERED:
+            return []
+        try:
+            request = replace(request, name=self._display_name(request.name))
+            self._check_watched(request.watched)
+            self._router.registry.check_join(request, self._door.address, now)
+            if request.public_key not in self._router.pins:
+                text = "This key is not known here any more: register with proof"
+                raise Refusal(ErrorCode.PROOF_REQUIRED, text)
+        except Refusal as refusal:
+            return self._turn_away(refusal)
+        return self._join(request, State.PROVEN, None, now)
+
     def verified(self, *, now: float) -> list[Action]:
         """Take the messages that are verified by now, in the order in which they came."""
         ready = 0
@@ -285,6 +308,7 @@ class RelaySession:
             client_nonce=request.nonce,
             nonce=self._door.nonce,
             public_key=request.public_key,
+            purposes=self._door.purposes,
         )
         return [Send((self.id,), encode_challenge(self._door.nonce, relay.peer_id, signature))]
 
@@ -298,6 +322,7 @@ class RelaySession:
             nonce=self._door.nonce,
             relay=self._router.identity.peer_id,
             said=request.audience,
+            purposes=self._door.purposes,
         )
         if audience is None:
             return self._turn_away(self._proof_failed(request))
@@ -320,7 +345,9 @@ class RelaySession:
             )
         return Refusal(ErrorCode.PROOF_FAILED, text)
 
-    def _join(self, request: Register, state: State, pending: int, now: float) -> list[Action]:
+    def _join(
+        self, request: Register, state: State, pending: int | None, now: float
+    ) -> list[Action]:
         address = self._door.address
         try:
             actions = self._router.join(self.id, request, address=address, pending=pending, now=now)
@@ -369,7 +396,7 @@ class RelaySession:
 
     def _take_awaited(self, count: int, now: float) -> list[Action]:
         ready, self._awaited = self._awaited[:count], self._awaited[count:]
-        self._awaited_cost -= sum(map(self._cost_of, ready))
+        self._awaited_cost -= sum([self._cost_of(message) for message in ready])
         if self._router.registry.get(self.id) is None:
             return []  # its key has proven itself in another session: it speaks for nobody
         return [action for message in ready for action in self._take_in(message, now)]

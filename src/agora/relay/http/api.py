@@ -1,0 +1,256 @@
+"""
+``/v1``: requests become frames for the node, what it writes becomes answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from itertools import islice
+from typing import Annotated, Any
+
+import msgspec
+from litestar import delete, get, post
+from litestar.params import JSONBody, QueryParameter, RawBody
+from litestar.types import Receive
+
+from agora.codes import ErrorCode
+from agora.envelope import EVERYONE
+from agora.frames import encode_broadcast, encode_submit
+from agora.keys import PeerId
+from agora.relay.http import legacy, shapes
+from agora.relay.http.answers import Json, json_answer
+from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of, own_end
+from agora.relay.http.errors import ApiError, ErrorFrame
+from agora.relay.http.postbox import Asked, Letter, Postbox
+from agora.relay.http.sessions import unavailable
+from agora.sealing import now_ms
+
+__all__ = ["ROUTES", "until_gone"]
+
+# Registration
+
+
+@post("/v1/challenge", status_code=200)
+async def challenge(
+    request: AnyRequest, door: ThisDoor, data: JSONBody[shapes.ChallengeRequest]
+) -> shapes.Challenge:
+    """Ask for a challenge, the first step of a registration."""
+    door.check_open()
+    made = door.challenges.make(
+        PeerId(data.publicKey),
+        data.nonce,
+        address=address_of(request),
+        audiences=door.audiences(*own_end(request)),
+    )
+    expires = now_ms() + int(door.config.register_timeout * 1000)
+    return shapes.Challenge(made.nonce, made.relay, made.signature, expires)
+
+
+@post("/v1/register", status_code=200, before_request=legacy.register_with_key)
+async def register(
+    door: ThisDoor, data: JSONBody[shapes.RegisterRequest]
+) -> Json[shapes.Registered]:
+    """Prove a key by signing the challenge, and get a token for it."""
+    door.check_open()
+    peer = PeerId(data.publicKey)
+    door.check_name(data.name)
+    found = await door.challenges.prove(peer, data.nonce, data.signature, data.audience)
+    text, token = door.tokens.issue(peer, found.sessionId, name=data.name, metadata=data.metadata)
+    answer = {"token": text, "expiresAt": token.exp * 1000, **msgspec.structs.asdict(found)}
+    return json_answer(msgspec.json.encode(answer))
+
+
+@delete("/v1/disconnect", status_code=200)
+async def disconnect(door: ThisDoor, token: ThisToken) -> shapes.Done:
+    """Revoke the token, and end what it has open."""
+    door.forget_key(token)
+    write_down = door.tokens.revocations.add(token)
+    door.sessions.end(token)
+    await asyncio.to_thread(write_down)
+    return shapes.Done()
+
+
+# Sending
+
+
+@post("/v1/send", status_code=200, before_request=legacy.send_unsigned)
+async def send(
+    request: AnyRequest,
+    door: ThisDoor,
+    token: ThisToken,
+    data: JSONBody[shapes.SendRequest],
+    body: RawBody,
+) -> Json[shapes.Sent]:
+    """Send an envelope; the answer comes when it is delivered or stored."""
+    text, claimed_id = _envelope_text(body), data.envelope.get("id")
+    to = _recipients(data.to or data.envelope.get("to"))
+    asked = Asked(claimed_id if isinstance(claimed_id, str) else None, set(to))
+    frame = (
+        encode_broadcast(text)
+        if to == [EVERYONE]
+        else encode_submit(to, text, confirm=data.confirm, after=data.after)
+    )
+    session = door.sessions.of(token)
+    await session.submit(address_of(request), frame, asked, at_most=door.config.http_max_wait)
+    return _sent(asked)
+
+
+def _envelope_text(body: bytes) -> str:
+    """Return the envelope as it came: numbers written otherwise have another signature."""
+    try:
+        return bytes(_RAW.decode(body).envelope).decode()
+    except (UnicodeDecodeError, msgspec.MsgspecError) as error:
+        raise ApiError(ErrorCode.INVALID_MESSAGE, f"Invalid message: {error}") from error
+
+
+class _Raw(msgspec.Struct):
+    envelope: msgspec.Raw
+
+
+_RAW = msgspec.json.Decoder(_Raw)
+
+
+def _recipients(to: Any) -> list[str]:
+    if isinstance(to, str):
+        return [to]
+    if isinstance(to, list) and to and all(isinstance(one, str) and one for one in to):
+        return list(dict.fromkeys(to))
+    text = 'Invalid message: "to" is neither in the request nor in the envelope'
+    raise ApiError(ErrorCode.INVALID_MESSAGE, text)
+
+
+def _sent(asked: Asked) -> Json[shapes.Sent]:
+    if asked.errors and not asked.receipts and not asked.open:
+        errors = [_members(one) for one in asked.errors]
+        raise ApiError.of(asked.errors[0], beside={"errors": errors})
+    receipts = ",".join(asked.receipts).encode()
+    others = {"errors": [_members(one) for one in asked.errors], "pending": sorted(asked.open)}
+    body = b'{"receipts":[%b],%b' % (receipts, msgspec.json.encode(others)[1:])
+    return json_answer(body, status_code=202 if asked.open else 200)
+
+
+def _members(error: ErrorFrame) -> dict[str, Any]:
+    members = msgspec.structs.asdict(error)
+    return {name: value for name, value in members.items() if value is not None}
+
+
+# Receiving
+
+
+@get("/v1/messages")
+async def messages(
+    request: AnyRequest,
+    door: ThisDoor,
+    token: ThisToken,
+    wait: Annotated[
+        float,
+        QueryParameter(
+            ge=0, le=86_400, description="Seconds to wait for mail while there is none."
+        ),
+    ] = 0.0,
+    limit: Annotated[
+        int, QueryParameter(ge=1, le=1_000, description="Most messages to get.")
+    ] = 100,
+) -> Json[shapes.Messages]:
+    """Get mail, the oldest first; waits for it (long poll). It comes again until it is acked."""
+    session = door.sessions.of(token)
+    with session.receive(address_of(request)) as postbox:
+        if not postbox.has_letters:
+            await door.settle()  # what is in the mailbox is on its way
+        at_most = min(wait, door.config.http_max_wait)
+        is_there = await _wait_for_mail(door, postbox, at_most, request.receive)
+        if not (postbox.is_open or door.is_stopping):
+            raise unavailable()
+        found = list(islice(postbox.letters(), limit if is_there else 0))
+        has_more = postbox.count > len(found) or postbox.count >= door.config.window_messages
+        postbox.give(found)
+    if token.isLegacy:
+        told, ids = legacy.plain_mail(found, since=request.query_params.get("since"))
+        if ids:
+            session.ack(address_of(request), ids)
+        return json_answer(msgspec.json.encode({"messages": told, "hasMore": has_more}))
+    return _mail(found, has_more=has_more)
+
+
+def _mail(letters: Sequence[Letter], *, has_more: bool) -> Json[shapes.Messages]:
+    texts = ",".join([letter.text for letter in letters])
+    more = "true" if has_more else "false"
+    return json_answer(f'{{"messages":[{texts}],"hasMore":{more}}}'.encode())
+
+
+async def _wait_for_mail(
+    door: ThisDoor, postbox: Postbox, seconds: float, receive: Receive
+) -> bool:
+    """Return when there is mail, or when it took too long; False when nobody waits any more."""
+    if seconds <= 0 or postbox.has_letters:
+        return True
+    async with asyncio.TaskGroup() as group:
+        gone = group.create_task(until_gone(receive))
+        gone.add_done_callback(lambda task: postbox.changed.set())
+
+        def is_over() -> bool:
+            return postbox.has_letters or gone.done() or door.is_stopping or not postbox.is_open
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not is_over():
+                    postbox.changed.clear()
+                    await postbox.changed.wait()
+        is_there = not gone.done()
+        gone.cancel()
+    return is_there
+
+
+async def until_gone(receive: Receive) -> None:
+    """Return when the client has gone away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@post("/v1/ack", status_code=200)
+async def ack(
+    request: AnyRequest,
+    door: ThisDoor,
+    token: ThisToken,
+    data: JSONBody[shapes.Ack],
+) -> shapes.Done:
+    """Say that these messages are done with; they do not come again."""
+    door.sessions.of(token).ack(address_of(request), data.ids)
+    return shapes.Done()
+
+
+@post("/v1/nack", status_code=200)
+async def nack(door: ThisDoor, token: ThisToken, data: JSONBody[shapes.Nack]) -> shapes.Done:
+    """Have these messages come again, after a while."""
+    door.sessions.of(token).nack(data.ids, data.delayMs / 1000)
+    return shapes.Done()
+
+
+# Who is there
+
+
+@get("/v1/peers")
+async def peers(
+    door: ThisDoor,
+    token: ThisToken,
+    after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=1_000, description="Most peers to get.")] = 1_000,
+) -> shapes.Peers:
+    """Get the peers that can be reached: those online, and listed ones that have a mailbox."""
+    found, total = door.node.peers(token.publicKey, after=after, at_most=limit + 1)
+    listed = [
+        shapes.Peer(
+            peer.public_key,
+            peer.is_online,
+            peer.name,
+            seen_ms,
+            door.sessions.metadata_of(peer.public_key),
+        )
+        for peer, seen_ms in found[:limit]
+    ]
+    return shapes.Peers(listed, total, listed[-1].publicKey if len(found) > limit else None)
+
+
+ROUTES = (challenge, register, disconnect, send, messages, ack, nack, peers)

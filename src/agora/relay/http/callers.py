@@ -1,0 +1,67 @@
+"""Who asks: the token of a request, its address, and the relay's own end of its connection."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from litestar import Request
+from litestar.di import NamedDependency
+
+from agora.relay.http.door import Door
+from agora.relay.http.errors import not_registered
+from agora.relay.http.tokens import Token
+
+__all__ = [
+    "AnyRequest",
+    "ThisDoor",
+    "ThisToken",
+    "address_of",
+    "authenticate",
+    "door_of",
+    "notes_of",
+    "own_end",
+]
+
+AnyRequest: TypeAlias = Request[Any, Any, Any]
+ThisDoor: TypeAlias = NamedDependency[Door]
+ThisToken: TypeAlias = NamedDependency[Token]
+"""What a handler gets as ``door`` and as ``token``; whoever wants the latter has to have one."""
+
+
+async def authenticate(request: AnyRequest, door: ThisDoor) -> Token:
+    """
+    Return the token of a request, and count the request for its key.
+
+    Raises:
+        ApiError: ``not_registered``, ``rate_limited`` or ``unavailable``.
+    """
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not text:
+        raise not_registered("missing_token", "Missing or malformed Authorization header")
+    token = door.tokens.read(text.strip())
+    door.rates.spend("key", token.publicKey, notes_of(request))
+    door.check_open()
+    return token
+
+
+def door_of(request: AnyRequest) -> Door:
+    """Return the door by which a request came, where nothing hands it over."""
+    door: Door = request.app.state.door
+    return door
+
+
+def notes_of(request: AnyRequest) -> dict[str, Any]:
+    """Return what the gate knows of a request."""
+    notes: dict[str, Any] = request.scope["state"]
+    return notes
+
+
+def address_of(request: AnyRequest) -> str:
+    """Return where a request comes from, by which rates are counted."""
+    return str(notes_of(request)["address"])
+
+
+def own_end(request: AnyRequest) -> tuple[str, int]:
+    """Return the relay's own address and port on the connection."""
+    host, port = request.scope["server"] or ("", 0)
+    return host, port or 0

@@ -1,0 +1,177 @@
+"""What the parts of the HTTP door share: the node, tokens, sessions, and whether it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agora.codes import ErrorCode
+from agora.keys import KeyPair, PeerId
+from agora.relay.config import RelayConfig
+from agora.relay.http.challenges import Challenges
+from agora.relay.http.errors import ApiError
+from agora.relay.http.gate import Rates
+from agora.relay.http.sessions import HttpSessions, unavailable
+from agora.relay.http.tokens import Revocations, Secrets, Token, Tokens
+from agora.relay.node import Node
+from agora.relay.overview import Overview
+from agora.relay.writer import Writer
+
+__all__ = ["Door", "open_door"]
+
+Audiences = Callable[[str, int], tuple[str, ...]]
+"""Tells the names that the relay has on a connection to this address and port of its own."""
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Door:
+    """
+    The HTTP door of one relay.
+
+    Attributes:
+        node: Where requests go.
+        config: What is set.
+        relay: The relay's peer id.
+        audiences: Its names.
+        tokens: Who speaks.
+        sessions: What they have open.
+        challenges: Who is about to prove a key.
+        rates: How often one may ask.
+        overview: What its operator sees.
+        admin_token: What an operator has.
+        keys: Keys of those who gave them away (`rest_private_keys`), by token, until that ends.
+        is_stopping: Whether nothing new is taken.
+    """
+
+    node: Node
+    config: RelayConfig
+    relay: PeerId
+    audiences: Audiences
+    tokens: Tokens
+    sessions: HttpSessions
+    challenges: Challenges
+    rates: Rates
+    writer: Writer
+    overview: Overview
+    admin_token: str = field(repr=False)
+    keys: dict[str, tuple[int, KeyPair]] = field(default_factory=dict, repr=False)
+    is_stopping: bool = False
+
+    def check_open(self) -> None:
+        """
+        Refuse a request while the relay stops: what it asked for would not be done.
+
+        Raises:
+            ApiError: ``unavailable``.
+        """
+        if self.is_stopping:
+            raise unavailable()
+
+    def check_name(self, name: str | None) -> None:
+        """
+        Refuse a display name that no session could have.
+
+        Raises:
+            ApiError: ``invalid_message``.
+        """
+        most = self.config.max_name_length
+        if name is not None and len(name) > most:
+            text = (
+                f"Invalid registration: name of {len(name)} characters exceeds "
+                f"max_name_length of {most}"
+            )
+            raise ApiError(ErrorCode.INVALID_MESSAGE, text)
+
+    def keep_key(self, token: Token, keys: KeyPair) -> None:
+        """
+        Keep what signs for the owner of *token*, in memory alone.
+
+        Raises:
+            ApiError: ``at_capacity``.
+        """
+        if len(self.keys) >= self.config.max_http_sessions:
+            text = f"Relay is at capacity (max {self.config.max_http_sessions} tokens in use)"
+            raise ApiError(ErrorCode.AT_CAPACITY, text)
+        self.keys[token.jti] = (token.exp, keys)
+
+    def key_of(self, token: Token) -> KeyPair | None:
+        """Return what signs for the owner of *token*; None when that was before a restart."""
+        _, keys = self.keys.get(token.jti, (0, None))
+        return keys
+
+    def forget_key(self, token: Token) -> None:
+        """Forget what signs for the owner of *token*."""
+        self.keys.pop(token.jti, None)
+
+    async def settle(self) -> None:
+        """Wait until what is being read from the mailboxes now has come."""
+        settled = asyncio.get_running_loop().create_future()
+        self.writer.submit(
+            lambda mailbox: None,
+            lambda result: None if settled.done() else settled.set_result(None),
+        )
+        await settled
+
+    def tick(self) -> None:
+        """Let time pass; to be called about once a second."""
+        self.challenges.tick()
+        self.tokens.tick()
+        self.rates.tick()
+        now = time.time()
+        for jti in [jti for jti, (until, _) in self.keys.items() if until <= now]:
+            del self.keys[jti]
+
+    def begin_stop(self) -> None:
+        """Take nothing new; polls end with what they have, streams end."""
+        self.is_stopping = True
+        self.sessions.wake()
+
+
+def open_door(
+    config: RelayConfig,
+    node: Node,
+    *,
+    relay: PeerId,
+    writer: Writer,
+    audiences: Audiences,
+    overview: Overview,
+    admin_token: str,
+) -> Door:
+    """
+    Return the door of *node*. Reads its secrets, and so may wait for a disk.
+
+    Raises:
+        ConfigurationError: When the file of its secrets cannot be read.
+    """
+    secrets = Secrets(
+        _file(config, "http-secrets.json"),
+        given=config.jwt_secret,
+        max_age=config.jwt_secret_max_age,
+        lifetime=config.token_lifetime,
+        clock=time.time,
+    )
+    revocations = Revocations(
+        _file(config, "http-revoked"), most=config.max_revoked_tokens, clock=time.time
+    )
+    return Door(
+        node=node,
+        config=config,
+        relay=relay,
+        audiences=audiences,
+        tokens=Tokens(secrets, revocations, lifetime=config.token_lifetime, clock=time.time),
+        sessions=HttpSessions(node, grace=config.http_session_grace, most=config.max_http_sessions),
+        challenges=Challenges(
+            node, most=config.max_challenges, lifetime=config.register_timeout, clock=time.monotonic
+        ),
+        rates=Rates(config, clock=time.monotonic),
+        writer=writer,
+        overview=overview,
+        admin_token=admin_token,
+    )
+
+
+def _file(config: RelayConfig, name: str) -> Path | None:
+    return None if config.data_dir is None else config.data_dir / name

@@ -1,0 +1,345 @@
+"""
+A connection without a socket: what a node writes waits here until HTTP requests take it.
+
+Mail stays until it is acked, so a poll whose answer got lost loses nothing; the
+session's window bounds it. What is not for the window (a broadcast, which
+nobody acks) is given once. Answers go to the request that asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from agora.codes import CloseCode
+from agora.frames import Watched
+from agora.keys import PeerId
+from agora.protocol.relay.actions import SessionId
+from agora.relay.http.errors import ErrorFrame
+
+__all__ = ["Asked", "Letter", "Postbox", "Reader"]
+
+
+@dataclass(eq=False, slots=True)
+class Letter:
+    """
+    One message that waits.
+
+    Attributes:
+        number: Its place among all that came by this postbox.
+        id: The envelope's id; None where it has none that counts.
+        text: The ``message`` frame.
+        is_for_once: Whether it is not to be acked, and goes when it was given.
+        was_given: Whether a request has got it.
+    """
+
+    number: int
+    id: str | None
+    text: str
+    is_for_once: bool
+    was_given: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Asked:
+    """
+    A frame that was given to the node, and what has come back.
+
+    Attributes:
+        id: The id that its envelope claims.
+        open: The recipients for which there is no answer yet.
+        receipts: ``receipt`` frames.
+        errors: ``error`` frames.
+        done: Set when nothing is open any more.
+    """
+
+    id: str | None
+    open: set[str]
+    receipts: list[str] = field(default_factory=list)
+    errors: list[ErrorFrame] = field(default_factory=list)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take_error(self, error: ErrorFrame) -> None:
+        """Note a refusal, for one recipient or, where it names none that is open, for all."""
+        self.errors.append(error)
+        if error.to in self.open:
+            self.open.discard(error.to)
+        else:
+            self.open.clear()
+        self._check()
+
+    def take_receipt(self, text: str, to: str) -> None:
+        """Note a receipt."""
+        self.receipts.append(text)
+        self.open.discard(to)
+        self._check()
+
+    def _check(self) -> None:
+        if not self.open:
+            self.done.set()
+
+
+class Reader:
+    """
+    A stream that is open: where it is in a postbox, and what it has not told of presence.
+
+    Args:
+        last: Number of the letter that its client has already.
+        watched: Whose presence it tells.
+
+    Attributes:
+        last: Number of the letter that it got last.
+        unread_bytes: Bytes of presence that it has not got.
+    """
+
+    def __init__(self, last: int, watched: Watched) -> None:
+        self.last = last
+        self.watched = watched
+        self.unread_bytes = 0
+        self._unread: deque[str] = deque()
+
+    def tell(self, text: str) -> None:
+        """Take a ``presence`` frame, of which it gets what it watches."""
+        if not self.watched.everyone:
+            text = _only(self.watched.peers, text)
+        if text:
+            self._unread.append(text)
+            self.unread_bytes += len(text)
+
+    def take(self) -> list[str]:
+        """Return the presence that it has not got, which then it has."""
+        taken = [*self._unread]
+        self._unread.clear()
+        self.unread_bytes = 0
+        return taken
+
+
+def _only(peers: frozenset[PeerId], text: str) -> str:
+    """Return a ``presence`` frame without others than *peers*; nothing where that is empty."""
+    frame = json.loads(text)
+    come = [one for one in frame["online"] if one["publicKey"] in peers]
+    gone = [one for one in frame["offline"] if one in peers]
+    changes = {"type": "presence", "online": come, "offline": gone}
+    return msgspec.json.encode(changes).decode() if come or gone else ""
+
+
+class Postbox:
+    """
+    The :class:`~agora.relay.node.Connection` of a node's session that HTTP requests share.
+
+    Args:
+        peer: Whose session it is.
+        answer_ping: Has the node hear a pong; called with its payload.
+
+    Attributes:
+        session: The id of its session, once it has one.
+        greeting: The frame that answered the registration last: ``challenge`` or ``registered``.
+        refusal: Why there is no session.
+        close_code: With what the node has closed it; None while it is open.
+        changed: Set whenever something comes.
+    """
+
+    def __init__(self, peer: PeerId, answer_ping: Callable[[Postbox, bytes], None]) -> None:
+        self.session = SessionId("")
+        self.greeting = ""
+        self.refusal: ErrorFrame | None = None
+        self.close_code: CloseCode | None = None
+        self.changed = asyncio.Event()
+        self._peer = peer
+        self._answer_ping = answer_ping
+        self._letters: dict[int, Letter] = {}
+        self._last = 0
+        self._ungiven_bytes = 0
+        self._asked: list[Asked] = []
+        self._readers: set[Reader] = set()
+        self._markers: deque[tuple[int, bytes]] = deque()  # pings behind what has no id
+
+    # Connection, for the node
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that no request has got; what waits to be acked is bounded by the window."""
+        return self._ungiven_bytes + sum([one.unread_bytes for one in self._readers])
+
+    def send(self, text: str) -> None:
+        """Take one frame."""
+        kind = text[9 : text.find('"', 9)]  # every frame begins with {"type":"
+        _TAKES.get(kind, Postbox._take_greeting)(self, text)
+
+    def send_all(self, texts: tuple[str, ...]) -> None:
+        """Take frames."""
+        for text in texts:
+            self.send(text)
+
+    def ping(self, payload: bytes) -> None:
+        """Answer, as the door itself is alive; but a marker only when what is before it is gone."""
+        if payload and self._letters:
+            self._markers.append((self._last, payload))
+            self._answer_markers()
+        else:
+            self._answer_ping(self, payload)
+
+    def close(self, code: CloseCode) -> None:
+        """Note that the session is over: whoever waits hears of it."""
+        self.close_code = code
+        for asked in self._asked:
+            asked.done.set()
+        self.changed.set()
+
+    def hang_up(self) -> None:
+        """End it from this side."""
+        self.close(CloseCode.NORMAL)
+
+    # Mail, for requests
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its session is."""
+        return self.close_code is None
+
+    @property
+    def has_letters(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._letters)
+
+    @property
+    def count(self) -> int:
+        """How many wait."""
+        return len(self._letters)
+
+    @property
+    def last(self) -> int:
+        """The number of the letter that came last."""
+        return self._last
+
+    def letters(self, *, after: int = 0) -> Iterator[Letter]:
+        """Yield what waits, the oldest first."""
+        return (letter for letter in list(self._letters.values()) if letter.number > after)
+
+    def give(self, letters: Iterable[Letter]) -> None:
+        """Note that a request gets these."""
+        for letter in letters:
+            if not letter.was_given:
+                letter.was_given = True
+                self._ungiven_bytes -= len(letter.text)
+            if letter.is_for_once:
+                self._letters.pop(letter.number, None)
+        self._answer_markers()
+
+    def settle(self, ids: Iterable[str]) -> None:
+        """Let go of what was acked, or put off."""
+        settled = set(ids)
+        for letter in [one for one in self._letters.values() if one.id in settled]:
+            del self._letters[letter.number]
+            if not letter.was_given:
+                self._ungiven_bytes -= len(letter.text)
+
+    @contextmanager
+    def reading(self, reader: Reader) -> Iterator[None]:
+        """Tell *reader* of presence for the length of a ``with`` block."""
+        self._readers.add(reader)
+        try:
+            yield
+        finally:
+            self._readers.discard(reader)
+
+    # Answers, for requests
+
+    @contextmanager
+    def asking(self, asked: Asked) -> Iterator[None]:
+        """Have *asked* get its answers for the length of a ``with`` block."""
+        self._asked.append(asked)
+        try:
+            yield
+        finally:
+            self._asked.remove(asked)
+
+    # From here on, private
+
+    def _take_letter(self, text: str) -> None:
+        envelope_id, is_for_once = _read_letter(text, self._peer)
+        self._last += 1
+        self._letters[self._last] = Letter(self._last, envelope_id, text, is_for_once)
+        self._ungiven_bytes += len(text)
+        self.changed.set()
+
+    def _take_receipt(self, text: str) -> None:
+        receipt = _RECEIPT.decode(text)
+        for asked in self._asked:
+            if asked.id == receipt.id and receipt.to in asked.open:
+                asked.take_receipt(text, receipt.to)
+                return
+
+    def _take_error(self, text: str) -> None:
+        error = _ERROR.decode(text)
+        self.refusal = error
+        self.changed.set()
+        exact = [one for one in self._asked if one.id == error.id and error.to in one.open]
+        # One that names no recipient is of a frame as a whole; without an id of that given last.
+        likely = [one for one in reversed(self._asked) if one.id == error.id] or self._asked[-1:]
+        for asked in (exact or likely)[:1]:
+            asked.take_error(error)
+
+    def _take_presence(self, text: str) -> None:
+        for reader in self._readers:
+            reader.tell(text)
+        self.changed.set()
+
+    def _take_greeting(self, text: str) -> None:
+        self.greeting = text
+        self.refusal = None
+        self.changed.set()
+
+    def _answer_markers(self) -> None:
+        first = next(iter(self._letters.values()), None)
+        while self._markers and (first is None or self._markers[0][0] < first.number):
+            _, payload = self._markers.popleft()
+            self._answer_ping(self, payload)
+
+
+_TAKES: dict[str, Callable[[Postbox, str], None]] = {
+    "message": Postbox._take_letter,
+    "receipt": Postbox._take_receipt,
+    "error": Postbox._take_error,
+    "presence": Postbox._take_presence,
+}
+
+
+class _Receipt(msgspec.Struct):
+    id: str
+    to: str
+
+
+class _Ends(msgspec.Struct):
+    id: Any = None
+    to: Any = None
+
+
+class _Delivery(msgspec.Struct):
+    envelope: _Ends
+
+
+_RECEIPT = msgspec.json.Decoder(_Receipt)
+_ERROR = msgspec.json.Decoder(ErrorFrame)
+_DELIVERY = msgspec.json.Decoder(_Delivery)
+
+
+def _read_letter(text: str, peer: PeerId) -> tuple[str | None, bool]:
+    """Return the id of a message's envelope, and whether it is no mail of *peer* to be acked."""
+    try:
+        ends = _DELIVERY.decode(text).envelope
+        envelope_id, to = ends.id, ends.to
+    except msgspec.MsgspecError:  # half a surrogate, or an envelope that is none
+        envelope = json.loads(text).get("envelope")
+        members = envelope if isinstance(envelope, dict) else {}
+        envelope_id, to = members.get("id"), members.get("to")
+    has_id = isinstance(envelope_id, str) and bool(envelope_id)
+    is_named = peer in to if isinstance(to, list) else to in (peer, None)
+    return (envelope_id if has_id else None), not (has_id and is_named)

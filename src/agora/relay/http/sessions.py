@@ -1,0 +1,317 @@
+"""
+What tokens have open at the node: a session that gets mail, and one that only sends.
+
+That which gets mail is there while a long poll or an event stream is open, and
+for a while after, so that a peer that polls is online between two polls. A
+token outlives its sessions, and the relay: whoever comes back with it gets new
+ones without a new proof, as long as its key is pinned here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from agora.codes import ErrorCode
+from agora.frames import WATCH_NONE, Register, Watched, encode_ack, encode_nack, encode_watch
+from agora.protocol.proof import OVER_HTTP
+from agora.relay.http.errors import ApiError, ErrorFrame
+from agora.relay.http.postbox import Asked, Postbox, Reader
+from agora.relay.http.tokens import Metadata, Token
+from agora.relay.node import Node
+
+__all__ = ["HttpSession", "HttpSessions", "unavailable"]
+
+_NO_NONCE = "0" * 64
+"""In the place of a nonce where a token stands for the proof: nobody signs it."""
+
+
+class _Slot:
+    """
+    One session at the node, opened for whoever needs it first, closed a while after the last.
+
+    Args:
+        node: Where.
+        token: Whose it is.
+        receives: Whether it gets mail.
+        grace: Seconds that it stays after the last who used it.
+        ended: Called when it has closed by itself.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        token: Token,
+        *,
+        receives: bool,
+        grace: float,
+        ended: Callable[[], None],
+    ) -> None:
+        self._node = node
+        self._token = token
+        self._receives = receives
+        self._grace = grace
+        self._ended = ended
+        self._postbox: Postbox | None = None
+        self._users = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it is open, or somebody is about to open it."""
+        return self._users > 0 or self.found is not None
+
+    @property
+    def found(self) -> Postbox | None:
+        """The postbox of the session, if that is open."""
+        if self._postbox is not None and self._postbox.is_open:
+            return self._postbox
+        return None
+
+    @contextmanager
+    def use(self, address: str) -> Iterator[Postbox]:
+        """Have it open for the length of a ``with`` block."""
+        self._users += 1
+        self._cancel_timer()
+        try:
+            yield self.found or self._open(address)
+        finally:
+            self._users -= 1
+            if self._users == 0:
+                self._timer = asyncio.get_running_loop().call_later(self._grace, self._run_out)
+
+    def close(self) -> None:
+        """Close it at once."""
+        self._cancel_timer()
+        postbox, self._postbox = self.found, None
+        if postbox is not None:
+            postbox.hang_up()
+            self._node.lost(postbox.session)
+
+    def _open(self, address: str) -> Postbox:
+        token = self._token
+        postbox = Postbox(token.publicKey, self._answer_ping)
+        postbox.session = self._node.open(postbox, address=address, purposes=OVER_HTTP, door="http")
+        register = Register(token.publicKey, token.name, _NO_NONCE, WATCH_NONE, self._receives)
+        self._node.resume(postbox.session, register)
+        if postbox.refusal is not None:
+            raise ApiError.of(postbox.refusal)
+        if not postbox.is_open:
+            raise unavailable()
+        self._postbox = postbox
+        return postbox
+
+    def _answer_ping(self, postbox: Postbox, payload: bytes) -> None:
+        self._node.receive_pong(postbox.session, payload)
+
+    def _run_out(self) -> None:
+        self.close()
+        self._ended()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class HttpSession:
+    """
+    What one token has open.
+
+    Args:
+        node: Where.
+        token: What it says.
+        grace: Seconds that a session stays after the last who used it.
+        ended: Called when nothing is open any more.
+
+    Attributes:
+        token: What it says.
+    """
+
+    def __init__(
+        self, node: Node, token: Token, *, grace: float, ended: Callable[[HttpSession], None]
+    ) -> None:
+        self.token = token
+        self._node = node
+        self._ended = ended
+        self._watched: list[Watched] = []
+        self._receiving = _Slot(node, token, receives=True, grace=grace, ended=self._check_ended)
+        self._sending = _Slot(node, token, receives=False, grace=grace, ended=self._check_ended)
+
+    @property
+    def is_online(self) -> bool:
+        """Whether a session is open that gets mail."""
+        return self._receiving.found is not None
+
+    @contextmanager
+    def receive(self, address: str) -> Iterator[Postbox]:
+        """
+        Have a session that gets mail for the length of a ``with`` block, and a while after.
+
+        Raises:
+            ApiError: What the node says to a session that it does not take.
+        """
+        with self._receiving.use(address) as postbox:
+            yield postbox
+
+    @contextmanager
+    def watch(self, postbox: Postbox, reader: Reader) -> Iterator[None]:
+        """
+        Have *reader* get the presence of those it watches, of whose present state at once.
+
+        Raises:
+            ApiError: What the node says to a list that it does not take.
+        """
+        self._watched.append(reader.watched)
+        try:
+            self._tell_watched(postbox, reader.watched)
+            yield
+        finally:
+            self._watched.remove(reader.watched)
+            with contextlib.suppress(ApiError):  # nobody is there to hear of it
+                self._tell_watched(postbox, reader.watched)
+
+    def _tell_watched(self, postbox: Postbox, changed: Watched) -> None:
+        if changed == WATCH_NONE or not postbox.is_open:
+            return
+        peers = frozenset(peer for one in self._watched for peer in one.peers)
+        everyone = any(one.everyone for one in self._watched)
+        self._say(postbox, encode_watch(Watched(everyone, peers)))
+
+    async def submit(self, address: str, frame: str, asked: Asked, *, at_most: float) -> None:
+        """
+        Give the node a frame with an envelope; *asked* has what it answers within *at_most*.
+
+        Raises:
+            ApiError: What the node says to a session that it does not take.
+        """
+        with self._sending.use(address) as postbox, postbox.asking(asked):
+            self._node.receive(postbox.session, frame)
+            with contextlib.suppress(TimeoutError):  # what is open then is told as such
+                async with asyncio.timeout(at_most):
+                    await asked.done.wait()
+            if asked.open and not postbox.is_open:
+                text = "The session ended before this was settled: send it again"
+                asked.take_error(ErrorFrame(ErrorCode.UNAVAILABLE, text, id=asked.id))
+
+    def ack(self, address: str, ids: Sequence[str]) -> None:
+        """
+        Settle messages, whichever session they came to.
+
+        Raises:
+            ApiError: What the node says to it.
+        """
+        if postbox := self._receiving.found:
+            self._say(postbox, encode_ack(ids))
+            postbox.settle(ids)
+            return
+        with self._sending.use(address) as postbox:
+            self._say(postbox, encode_ack(ids))
+
+    def nack(self, ids: Sequence[str], delay: float) -> None:
+        """
+        Put messages off; those that no session has come again anyway.
+
+        Raises:
+            ApiError: What the node says to it.
+        """
+        if postbox := self._receiving.found:
+            self._say(postbox, encode_nack(ids, delay=delay))
+            postbox.settle(ids)
+
+    def wake(self) -> None:
+        """Have those who wait look around."""
+        if postbox := self._receiving.found:
+            postbox.changed.set()
+
+    def end(self) -> None:
+        """Close what is open, at once."""
+        self._receiving.close()
+        self._sending.close()
+        self._ended(self)
+
+    def _say(self, postbox: Postbox, frame: str) -> None:
+        """Give the node a frame that has no answer unless it is refused, which is raised."""
+        asked = Asked(None, {""})
+        with postbox.asking(asked):
+            self._node.receive(postbox.session, frame)
+        if asked.errors:
+            raise ApiError.of(asked.errors[0])
+        if not postbox.is_open:
+            raise unavailable()
+
+    def _check_ended(self) -> None:
+        if not (self._receiving.is_used or self._sending.is_used):
+            self._ended(self)
+
+
+class HttpSessions:
+    """
+    The tokens in use.
+
+    Args:
+        node: Where they have their sessions.
+        grace: Seconds that a session stays after the last who used it.
+        most: How many there may be.
+    """
+
+    def __init__(self, node: Node, *, grace: float, most: int) -> None:
+        self._node = node
+        self._grace = grace
+        self._most = most
+        self._by_token: dict[str, HttpSession] = {}
+        self._metadata: dict[str, Metadata] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_token)
+
+    def of(self, token: Token) -> HttpSession:
+        """
+        Return what *token* has open.
+
+        Raises:
+            ApiError: ``at_capacity``.
+        """
+        found = self._by_token.get(token.jti)
+        if found is None:
+            if len(self._by_token) >= self._most:
+                text = f"Relay is at capacity (max {self._most} tokens in use)"
+                raise ApiError(ErrorCode.AT_CAPACITY, text)
+            found = HttpSession(self._node, token, grace=self._grace, ended=self._forget)
+            self._by_token[token.jti] = found
+            if token.metadata is not None:
+                self._metadata[token.publicKey] = token.metadata
+        return found
+
+    def end(self, token: Token) -> None:
+        """Close what *token* has open, at once."""
+        if found := self._by_token.get(token.jti):
+            found.end()
+
+    def wake(self) -> None:
+        """Have all who wait look around: the relay stops."""
+        for session in self._by_token.values():
+            session.wake()
+
+    def end_all(self) -> None:
+        """Close what is open: the relay stops."""
+        for session in list(self._by_token.values()):
+            session.end()
+
+    def metadata_of(self, peer: str) -> Metadata | None:
+        """Return what a peer that is online by HTTP says of itself."""
+        return self._metadata.get(peer)
+
+    def _forget(self, session: HttpSession) -> None:
+        token = session.token
+        self._by_token.pop(token.jti, None)
+        if self._metadata.get(token.publicKey) is token.metadata:
+            self._metadata.pop(token.publicKey, None)
+
+
+def unavailable() -> ApiError:
+    """Return the answer while the relay stops, or a session that ended under a request."""
+    text = "The relay ended the session: try again"
+    return ApiError(ErrorCode.UNAVAILABLE, text, retryAfterMs=1000)

@@ -1,0 +1,262 @@
+"""Clients that are slow, rude or gone: what they cost is bounded, and nothing is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from agora.relay import Relay
+from tests.relay.http.talking import HttpPeer, http_peer, is_online, url_of
+from tests.support import DEADLINE, eventually
+from tests.wire import Wire, wire_to
+
+HEAD = b"POST /v1/challenge HTTP/1.1\r\nHost: relay\r\nContent-Type: application/json\r\n"
+
+
+def request(peer: HttpPeer, path: str) -> bytes:
+    """Return the bytes of a GET with the peer's token."""
+    return f"GET {path} HTTP/1.1\r\nHost: r\r\nAuthorization: Bearer {peer.token}\r\n\r\n".encode()
+
+
+async def answer(wire: Wire) -> tuple[int, dict[str, Any]]:
+    """Return the status and the JSON of the next answer."""
+    head = await wire.read_head()
+    size = next(
+        int(line.partition(":")[2])
+        for line in head.splitlines()
+        if line.lower().startswith("content-length")
+    )
+    async with asyncio.timeout(DEADLINE):
+        body = await wire.reader.readexactly(size)
+    return int(head.split()[1]), json.loads(body)
+
+
+async def refusal(wire: Wire) -> tuple[int, str]:
+    """Return the status and the code of the next answer, behind which the connection ends."""
+    status, body = await answer(wire)
+    assert await wire.read_to_end() == b""
+    return status, body["error"]["code"]
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"G", b"GET /v1/peers HTTP/1.1\r\nHost: x\r\nX-Slow: ", HEAD + b"Content-Length: 9\r\n\r\n{"],
+)
+async def test_half_a_request_is_not_waited_for(begun: bytes) -> None:
+    async with (
+        Relay(port=0, http_port=0, http_request_timeout=0.1) as relay,
+        wire_to(url_of(relay)) as wire,
+    ):
+        wire.write(begun)
+
+        assert await refusal(wire) == (408, "request_timeout")
+
+
+async def test_a_byte_now_and_then_is_no_request() -> None:
+    async with (
+        Relay(port=0, http_port=0, http_request_timeout=0.1) as relay,
+        wire_to(url_of(relay)) as wire,
+    ):
+        wire.write(b"GET / HTTP/1.1\r\nX: ")
+
+        async def drip() -> None:
+            while True:
+                wire.write(b"x")
+                await asyncio.sleep(0.01)
+
+        async with asyncio.TaskGroup() as group:
+            dripping = group.create_task(drip())
+            assert (await answer(wire))[0] == 408
+            dripping.cancel()
+
+
+async def test_a_connection_that_asks_nothing_is_closed() -> None:
+    async with (
+        Relay(port=0, http_port=0, http_request_timeout=0.05) as relay,
+        wire_to(url_of(relay)) as wire,
+    ):
+        assert await wire.read_to_end() == b""
+
+
+async def test_a_connection_is_kept_for_the_next_request_but_not_for_ever() -> None:
+    async with (
+        Relay(port=0, http_port=0, http_idle_timeout=0.1) as relay,
+        wire_to(url_of(relay)) as wire,
+    ):
+        for _ in range(2):
+            wire.write(b"GET /v1/peers HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await answer(wire))[0] == 401
+        assert await wire.read_to_end() == b""
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"GET /" + b"x" * 40_000,
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 40_000,
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 10_000,
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
+    ],
+)
+async def test_a_flood_of_headers_is_refused(relay: Relay, flood: bytes) -> None:
+    async with wire_to(url_of(relay)) as wire:
+        wire.write(flood)
+
+        assert (await answer(wire))[0] == 431
+
+
+@pytest.mark.parametrize(
+    "begun", [b"\x16\x03\x01\x00", b"HELLO\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
+)
+async def test_what_is_no_http_is_told_so_in_json(relay: Relay, begun: bytes) -> None:
+    async with wire_to(url_of(relay)) as wire:
+        wire.write(begun)
+
+        assert await refusal(wire) == (400, "invalid_message")
+
+
+async def test_a_body_that_says_it_is_too_large_is_not_waited_for(relay: Relay) -> None:
+    async with wire_to(url_of(relay)) as wire:
+        wire.write(HEAD + b"Content-Length: 1000000000\r\n\r\n")
+
+        status, body = await answer(wire)
+        assert (status, body["error"]["code"]) == (413, "too_large")
+
+
+async def test_a_body_that_does_not_say_how_large_it_is_ends_at_the_bound(relay: Relay) -> None:
+    async with wire_to(url_of(relay)) as wire:
+        wire.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for _ in range(20):
+            wire.write(b"8000\r\n" + b" " * 0x8000 + b"\r\n")
+
+        status, body = await answer(wire)
+        assert (status, body["error"]["code"]) == (413, "too_large")
+
+
+async def test_a_websocket_at_the_wrong_door_gets_an_answer(relay: Relay) -> None:
+    async with wire_to(url_of(relay)) as wire:
+        wire.write(
+            b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+
+        assert await refusal(wire) == (404, "not_found")
+
+
+async def test_requests_one_behind_the_other_are_answered_in_order(relay: Relay) -> None:
+    async with http_peer(relay) as alice, wire_to(alice.url) as wire:
+        wire.write(request(alice, "/v1/peers") + request(alice, "/v1/nothing") * 2)
+
+        assert [(await answer(wire))[0] for _ in range(3)] == [200, 404, 404]
+
+
+async def test_who_is_too_many_is_told_so() -> None:
+    async with (
+        Relay(port=0, http_port=0, max_connections=1) as relay,
+        wire_to(url_of(relay)) as first,
+    ):
+        first.write(b"GET /v1/peers HTTP/1.1\r\nHost: x\r\n\r\n")
+        await answer(first)
+        async with wire_to(url_of(relay)) as second:
+            assert await refusal(second) == (503, "at_capacity")
+
+
+async def test_a_poll_whose_client_is_gone_ends_and_its_peer_goes_offline() -> None:
+    async with (
+        Relay(port=0, http_port=0, http_session_grace=0.05) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+        alice.events(bob.id) as events,
+    ):
+        await events.next()
+        async with wire_to(bob.url) as wire:
+            wire.write(request(bob, "/v1/messages?wait=60"))
+            assert (await events.next())[1]["online"]
+            wire.abort()
+        assert (await events.next())[1]["offline"] == [bob.id]
+
+
+async def test_mail_for_a_poll_whose_client_is_gone_is_not_lost() -> None:
+    async with (
+        Relay(port=0, http_port=0, ack_timeout=0.05) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+    ):
+        async with wire_to(bob.url) as wire:
+            wire.write(request(bob, "/v1/messages?wait=60"))
+            await is_online(alice, bob)
+            wire.abort()
+        await alice.send(bob.id, "still there")
+
+        assert await bob.payloads() == ["still there"]
+
+
+async def test_a_stream_whose_client_is_gone_leaves_nothing() -> None:
+    async with (
+        Relay(port=0, http_port=0, http_session_grace=0.05) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+        alice.events(bob.id) as events,
+    ):
+        await events.next()
+        for _ in range(3):
+            async with wire_to(bob.url) as wire:
+                wire.write(request(bob, "/v1/events"))
+                assert (await events.next())[1]["online"]
+                wire.reset()
+            assert (await events.next())[1]["offline"] == [bob.id]
+
+
+async def test_a_stream_that_is_not_read_is_dropped_and_loses_nothing() -> None:
+    settings: dict[str, Any] = {"ack_timeout": 0.05, "http_write_timeout": 0.2}
+    async with (
+        Relay(port=0, http_port=0, **settings) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+    ):
+        async with wire_to(bob.url, receive_buffer=4096) as wire:
+            wire.write(request(bob, "/v1/events"))
+            await is_online(alice, bob)
+            wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            for number in range(30):
+                await alice.send(bob.id, [number, "x" * 100_000])
+            await eventually(lambda: wire.writer.transport.is_closing() or _is_reset(wire))
+        found: list[Any] = []
+        while len(found) < 30:
+            found += [number for number, _ in await bob.payloads()]
+
+    assert found == [*range(30)]
+
+
+def _is_reset(wire: Wire) -> bool:
+    wire.write(b" ")  # who was dropped cannot be written to
+    return wire.writer.transport.is_closing()
+
+
+async def test_too_many_challenges_are_not_kept() -> None:
+    async with (
+        Relay(port=0, http_port=0, max_challenges=2) as relay,
+        http_peer(relay, register=False) as alice,
+    ):
+        for _ in range(2):
+            await alice.challenge()
+        refused = await alice.ask(
+            "POST", "/v1/challenge", json={"publicKey": alice.id, "nonce": "00" * 32}
+        )
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "at_capacity")
+
+
+async def test_too_many_tokens_at_once_are_not_served() -> None:
+    async with (
+        Relay(port=0, http_port=0, max_http_sessions=1) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+    ):
+        await alice.poll(wait=0)
+        refused = await bob.ask("GET", "/v1/messages")
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "at_capacity")
