@@ -135,7 +135,8 @@ async def raw_peer(
 
 def agent(url: str, keys: KeyPair | None = None, **options: Any) -> Client:
     """Return a client of ours, not connected; a new peer unless *keys* are given."""
-    return Client(url, keys or KeyPair.generate(), **{"proxy": None} | options)
+    defaults: dict[str, Any] = {"proxy": None, "fallback": False}
+    return Client(url, keys or KeyPair.generate(), **defaults | options)
 
 
 async def next_frame(socket: ClientConnection) -> Frame:

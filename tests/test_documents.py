@@ -99,7 +99,10 @@ def test_the_events_of_the_logs_are_those_of_the_page() -> None:
 
 def _sources_of_the_relays_log() -> list[Path]:
     source = ROOT / "src/agora"
-    shared = [source / "group_commit.py", source / "cli/relay.py", source / "cli/open_files.py"]
+    commands = [
+        source / "cli" / f"{name}.py" for name in ("relay", "open_files", "service_manager")
+    ]
+    shared = [source / "group_commit.py", *commands]
     return [*source.glob("protocol/**/*.py"), *source.glob("relay/**/*.py"), *shared]
 
 

@@ -36,7 +36,7 @@ from agora.known_relays import KnownRelays
 from agora.limits import Limits
 from agora.relay.config import SETTINGS, LogConfig, environment_names
 from agora.relay.http.exposition import METRICS, Metric
-from agora.settings import bounds
+from agora.settings import Effect, bounds
 from agora.testing import conformance, conversation
 from agora.testing.clock import ManualClock
 from tools.api import class_section, function_section, prose
@@ -68,19 +68,36 @@ Truths are `1`, `true`, `yes`, `on` and `0`, `false`, `no`, `off`. Numbers are f
 smaller maximum times end at ten years, and all else at 2^53 - 1. What cannot be is refused at the
 start with exit code 2, and the message names the flag or the variable.
 
+`--env-file FILE` names another file in place of `.env`. SIGHUP has a running relay read it again,
+and the certificate; flags and the environment are those of its start. When a new value counts is
+said of each; what waits for a restart is in the log. One value that cannot be, or a certificate
+that does not fit, and nothing is taken over: the log has an error with its name, and the relay
+goes on as it was. Windows has no SIGHUP: restart it there. TLS itself is switched on and off by a
+restart.
+
 An embedded relay, `agora.Relay(...)`, reads no environment and no files, leaves the logs alone,
-and keeps nothing without a `data_dir`.
+and keeps nothing without a `data_dir`; `await relay.reload(config)` gives it other settings.
 """
 
 
 def _section(title: str, names: Iterable[str]) -> str:
-    head = ("Flag", "Environment", "Default", "Allowed", "What it is", "Why this default")
     wanted = [declared for name, declared in SETTINGS.items() if name in set(names)]
     has_bound = any(declared.metadata["overflow"] for declared in wanted)
     rows = [_setting_row(declared) for declared in wanted]
     if has_bound:
-        return f"## {title}\n\n{_table((*head, 'At the bound'), rows)}"
-    return f"## {title}\n\n{_table(head, [row[:-1] for row in rows])}"
+        return f"## {title}\n\n{_table((*_SETTING_HEAD, 'At the bound'), rows)}"
+    return f"## {title}\n\n{_table(_SETTING_HEAD, [row[:-1] for row in rows])}"
+
+
+_SETTING_HEAD = (
+    "Flag",
+    "Environment",
+    "Default",
+    "Allowed",
+    "What it is",
+    "Why this default",
+    "A new value counts",
+)
 
 
 def _setting_row(declared: Field[Any]) -> tuple[str, ...]:
@@ -92,8 +109,16 @@ def _setting_row(declared: Field[Any]) -> tuple[str, ...]:
         _allowed(declared),
         about["help"],
         about["reason"],
+        _EFFECTS[about["effect"]],
         about["overflow"],
     )
+
+
+_EFFECTS = {
+    Effect.RESTART: "after a restart",
+    Effect.AT_ONCE: "at once",
+    Effect.NEW_CONNECTIONS: "for new connections",
+}
 
 
 def _allowed(declared: Field[Any]) -> str:
@@ -144,7 +169,7 @@ The identity is that of the config file: `--config`, else `--profile`, else `AGO
 reference, whose users keep their keys. Nobody else may be able to read it.
 """
 
-_COMMON_HEAD = "Option of every command but relay; bench has `--json` alone"
+_COMMON_HEAD = "Option of every command but relay; top and bench have `--json` alone"
 
 _JSON_TEXT = """With `--json` standard output holds one JSON object per line, in ASCII. A command
 that fails writes its reason to standard error and ends with one more object, unless the command
@@ -217,6 +242,10 @@ JSON_OBJECTS = {
     "mailbox pins": "`event` (`total`), `pins`; with `--list` `event` (`pin`), `publicKey`",
     "mailbox purge": "`status` (`purged`), `publicKey`, `removed`",
     "mailbox unpin": "`status` (`unpinned`), `publicKey`",
+    "mailbox export": "`status` (`exported`), `file`, `messages`, `deadLetters`, `pins`, `damaged`",
+    "mailbox import": "`status` (`imported`), `messages`, `deadLetters`, `pins`, `present` (there "
+    "already), `refused` (signed by nobody)",
+    "top": "a look: what `GET /admin/overview` answers",
     "bench": "a run: `bench` (its name), `relay`, `dialect`, and its figures, each with its unit "
     "in its name",
     "bench all": "first `bench` (`record`), `machine`, `taken`, `settings`, `against`; then every "

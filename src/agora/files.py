@@ -9,6 +9,7 @@ Beside it is the list of those who are ignored, again where the reference has it
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from agora.canonical import Json, parse_json
 from agora.errors import AgoraError, CanonicalJSONError, ConfigurationError, IdentityError
@@ -31,6 +32,7 @@ from agora.text import sanitize_text
 __all__ = [
     "MAX_CONFIG_BYTES",
     "Config",
+    "FileIsThereError",
     "FilePath",
     "config_path",
     "create_config",
@@ -38,6 +40,7 @@ __all__ = [
     "load_config",
     "load_ignored",
     "mode_for_others",
+    "new_file",
     "read_members",
     "save_config",
     "save_ignored",
@@ -411,23 +414,50 @@ def _refuse_open_to_others(descriptor: int, path: FilePath) -> None:
 
 def _write(path: FilePath, content: bytes, *, overwrite: bool) -> bool:
     """Put a file with this content at *path* in one step; tell whether it was done."""
+    try:
+        with new_file(path, overwrite=overwrite) as file:
+            file.write(content)
+    except FileIsThereError:
+        return False
+    return True
+
+
+class FileIsThereError(FileExistsError):
+    """There is a file of that name already, which is as it was."""
+
+
+@contextmanager
+def new_file(path: FilePath, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """
+    Give a file to write that is at *path* when the block ends well: whole, on the disk, private.
+
+    Raises:
+        FileIsThereError: When there is one already, which nobody wanted to *overwrite*.
+    """
     target = Path(os.path.realpath(path))  # a link stays a link
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = target.with_name(f".agora-{secrets.token_hex(8)}.tmp")
     try:
-        write_new(temporary, content)
-        is_written = _move(temporary, target, overwrite=overwrite)
+        with _private(temporary) as file:
+            yield file
+        if not _move(temporary, target, overwrite=overwrite):
+            raise FileIsThereError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(target.parent)
-    return is_written
 
 
 def write_new(path: Path, content: bytes) -> None:
     """Write a file that is closed to others from its first byte, and on the disk with its last."""
+    with _private(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _private(path: Path) -> Iterator[BinaryIO]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags, 0o600), "wb") as file:
-        file.write(content)
+        yield file
         file.flush()
         os.fsync(file.fileno())
 

@@ -5,10 +5,14 @@ Every bound of a relay, with its unit, its reason and what happens at it.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 
-from agora.settings import check_setting, setting
+from agora.settings import Effect, check_setting, setting
 
 __all__ = ["Limits"]
+
+_bound = partial(setting, effect=Effect.AT_ONCE)
+"""A setting that a running relay takes over at once, unless it says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +24,16 @@ class Limits:
         ConfigurationError: When made with a value outside a field's bounds.
     """
 
-    max_frame_bytes: int = setting(
+    max_frame_bytes: int = _bound(
         262_144,
         unit="bytes",
         help="largest WebSocket message, or body of an HTTP request, taken",
         reason="a long text fits many times; a flood of large frames does not",
         overflow="close 1009; HTTP 413 `too_large`",
         minimum=1024,
+        effect=Effect.NEW_CONNECTIONS,
     )
-    max_connections: int = setting(
+    max_connections: int = _bound(
         10_000,
         unit="connections",
         help="open connections of either door, those still shaking hands included",
@@ -36,7 +41,7 @@ class Limits:
         overflow="HTTP 503 at the handshake",
         minimum=1,
     )
-    max_peers: int = setting(
+    max_peers: int = _bound(
         10_000,
         unit="peers",
         help="distinct keys online at once",
@@ -44,7 +49,7 @@ class Limits:
         overflow="error `at_capacity`, close 1013",
         minimum=1,
     )
-    max_sessions: int = setting(
+    max_sessions: int = _bound(
         256,
         unit="sessions",
         help="sessions of one key at once",
@@ -52,7 +57,7 @@ class Limits:
         overflow="error `at_capacity`, close 1013",
         minimum=1,
     )
-    max_unsent_bytes: int = setting(
+    max_unsent_bytes: int = _bound(
         1_048_576,
         unit="bytes",
         help="bytes waiting to be sent on one connection before it counts as too slow",
@@ -60,15 +65,16 @@ class Limits:
         overflow="close 4001 `slow_consumer`; mail in a mailbox stays",
         minimum=1024,
     )
-    register_timeout: float = setting(
+    register_timeout: float = _bound(
         10.0,
         unit="s",
         help="time a connection has to register",
         reason="a few round trips on the worst of links",
         overflow="close 4003 `register_timeout`",
         minimum=0.01,
+        effect=Effect.NEW_CONNECTIONS,
     )
-    heartbeat_interval: float = setting(
+    heartbeat_interval: float = _bound(
         30.0,
         unit="s",
         help="silence after which a session is pinged, then closed; 0 is off",
@@ -76,13 +82,13 @@ class Limits:
         overflow="close 4002 `idle`",
         minimum=0.0,
     )
-    rate_limit_enabled: bool = setting(
+    rate_limit_enabled: bool = _bound(
         True,
         unit="",
         help="whether rates are limited at all",
         reason="a relay meets strangers",
     )
-    rate_limit_max_messages: int = setting(
+    rate_limit_max_messages: int = _bound(
         200,
         unit="messages",
         help="messages a key may send at once, and within each window after that",
@@ -90,14 +96,14 @@ class Limits:
         overflow="error `rate_limited` with `retryAfterMs`",
         minimum=1,
     )
-    rate_limit_window_ms: int = setting(
+    rate_limit_window_ms: int = _bound(
         10_000,
         unit="ms",
         help="time in which a used-up rate is whole again",
         reason="200 in 10 s is 20 a second",
         minimum=1,
     )
-    rate_limit_max_frames: int = setting(
+    rate_limit_max_frames: int = _bound(
         2_000,
         unit="frames",
         help="frames of any kind a connection may send at once, and within each window",
@@ -105,7 +111,7 @@ class Limits:
         overflow="error `rate_limited` with `retryAfterMs`",
         minimum=1,
     )
-    rate_limit_max_address_messages: int = setting(
+    rate_limit_max_address_messages: int = _bound(
         20_000,
         unit="messages",
         help="messages that all keys of one network address may send at once, and within "
@@ -114,7 +120,7 @@ class Limits:
         overflow="error `rate_limited` with `retryAfterMs`",
         minimum=1,
     )
-    rate_limit_max_joins: int = setting(
+    rate_limit_max_joins: int = _bound(
         10_000,
         unit="registrations",
         help="registrations from one network address at once, and within each window",
@@ -122,7 +128,7 @@ class Limits:
         overflow="error `rate_limited` with `retryAfterMs`",
         minimum=1,
     )
-    rate_limit_max_requests: int = setting(
+    rate_limit_max_requests: int = _bound(
         600,
         unit="requests",
         help="HTTP requests with tokens of one key at once, and within each window",
@@ -130,7 +136,7 @@ class Limits:
         overflow="HTTP 429 `rate_limited` with `Retry-After`",
         minimum=1,
     )
-    rate_limit_max_address_requests: int = setting(
+    rate_limit_max_address_requests: int = _bound(
         6_000,
         unit="requests",
         help="HTTP requests from one network address at once, and within each window",
@@ -138,14 +144,14 @@ class Limits:
         overflow="HTTP 429 `rate_limited` with `Retry-After`",
         minimum=1,
     )
-    broadcast_cost: int = setting(
+    broadcast_cost: int = _bound(
         10,
         unit="messages",
         help="how many messages one broadcast counts for",
         reason="it reaches everyone",
         minimum=1,
     )
-    max_recipients: int = setting(
+    max_recipients: int = _bound(
         100,
         unit="peers",
         help="recipients of one message frame",
@@ -153,7 +159,7 @@ class Limits:
         overflow="error `invalid_message`",
         minimum=1,
     )
-    freshness_past: float = setting(
+    freshness_past: float = _bound(
         604_800.0,
         unit="s",
         help="how long ago an envelope may have been signed; 0 is any time",
@@ -161,7 +167,7 @@ class Limits:
         overflow="error `stale` with the relay's `now`",
         minimum=0.0,
     )
-    freshness_future: float = setting(
+    freshness_future: float = _bound(
         600.0,
         unit="s",
         help="how far ahead of the relay's clock an envelope may have been signed; 0 is any time",
@@ -169,7 +175,7 @@ class Limits:
         overflow="error `from_the_future` with the relay's `now`",
         minimum=0.0,
     )
-    max_pins: int = setting(
+    max_pins: int = _bound(
         1_000_000,
         unit="keys",
         help="keys that have proven themselves and are remembered for it",
@@ -177,7 +183,7 @@ class Limits:
         overflow="error `at_capacity` to a key that is new here",
         minimum=1,
     )
-    max_pins_per_address: int = setting(
+    max_pins_per_address: int = _bound(
         10_000,
         unit="keys",
         help="new keys from one network address within an hour",
@@ -185,7 +191,7 @@ class Limits:
         overflow="error `rate_limited` with `retryAfterMs`",
         minimum=1,
     )
-    ack_timeout: float = setting(
+    ack_timeout: float = _bound(
         5.0,
         unit="s",
         help="time in which a live message must be acked before it is stored",
@@ -193,7 +199,7 @@ class Limits:
         overflow="the message goes to the mailbox and counts as `stored`",
         minimum=0.01,
     )
-    max_nacks: int = setting(
+    max_nacks: int = _bound(
         10,
         unit="nacks",
         help="how often a recipient may put one message off",
@@ -201,7 +207,7 @@ class Limits:
         overflow="a dead letter, and a bounce `undeliverable` to the sender",
         minimum=1,
     )
-    max_watched: int = setting(
+    max_watched: int = _bound(
         500,
         unit="peers",
         help="peers that one session may watch by name; everyone is no list",
@@ -209,20 +215,20 @@ class Limits:
         overflow="error `invalid_message`",
         minimum=1,
     )
-    presence_interval: float = setting(
+    presence_interval: float = _bound(
         0.1,
         unit="s",
         help="time over which the coming and going of peers is gathered",
         reason="nobody notices a tenth of a second; a thousand joins become one frame",
         minimum=0.0,
     )
-    dedup_enabled: bool = setting(
+    dedup_enabled: bool = _bound(
         True,
         unit="",
         help="whether an envelope taken for a recipient is refused the second time",
         reason="a retry must not arrive twice",
     )
-    dedup_max_envelope_ids: int = setting(
+    dedup_max_envelope_ids: int = _bound(
         200_000,
         unit="ids",
         help="how many taken envelopes are remembered",
@@ -230,14 +236,14 @@ class Limits:
         overflow="the oldest is forgotten; the recipient's own memory settles what comes twice",
         minimum=1,
     )
-    dedup_max_age: float = setting(
+    dedup_max_age: float = _bound(
         600.0,
         unit="s",
         help="how long a taken envelope is remembered",
         reason="longer than any client waits before it sends again",
         minimum=0.0,
     )
-    max_name_length: int = setting(
+    max_name_length: int = _bound(
         64,
         unit="characters",
         help="longest display name",
@@ -245,7 +251,7 @@ class Limits:
         overflow="error `invalid_message`",
         minimum=1,
     )
-    mailbox_max_messages: int = setting(
+    mailbox_max_messages: int = _bound(
         1_000,
         unit="messages",
         help="messages one mailbox holds",
@@ -253,7 +259,7 @@ class Limits:
         overflow="error `mailbox_full` to the sender; nothing older is thrown away",
         minimum=1,
     )
-    mailbox_max_bytes: int = setting(
+    mailbox_max_bytes: int = _bound(
         16_777_216,
         unit="bytes",
         help="bytes one mailbox holds",
@@ -261,7 +267,7 @@ class Limits:
         overflow="error `mailbox_full` to the sender",
         minimum=1024,
     )
-    mailbox_sender_share: float = setting(
+    mailbox_sender_share: float = _bound(
         0.25,
         unit="of the mailbox",
         help="part of one mailbox that one sender may fill",
@@ -270,7 +276,7 @@ class Limits:
         minimum=0.001,
         maximum=1.0,
     )
-    store_max_bytes: int = setting(
+    store_max_bytes: int = _bound(
         4_294_967_296,
         unit="bytes",
         help="bytes all mailboxes hold together; no sender more of it than what is still free",
@@ -278,7 +284,7 @@ class Limits:
         overflow="error `mailbox_full`: with scope `sender` to those who hold most, then `store`",
         minimum=1024,
     )
-    max_dead_letters: int = setting(
+    max_dead_letters: int = _bound(
         10_000,
         unit="messages",
         help="dead letters kept for the operator, of all recipients together",
@@ -286,7 +292,7 @@ class Limits:
         overflow="the oldest are forgotten; their senders were told when they died",
         minimum=0,
     )
-    storing_max_bytes: int = setting(
+    storing_max_bytes: int = _bound(
         67_108_864,
         unit="bytes",
         help="bytes of mail waiting to be written to disk",
@@ -294,7 +300,7 @@ class Limits:
         overflow="error `unavailable`",
         minimum=1024,
     )
-    mailbox_max_age: float = setting(
+    mailbox_max_age: float = _bound(
         604_800.0,
         unit="s",
         help="how long mail is kept; 0 is for ever",
@@ -302,24 +308,26 @@ class Limits:
         overflow="the message is removed, counted and logged",
         minimum=0.0,
     )
-    window_messages: int = setting(
+    window_messages: int = _bound(
         256,
         unit="messages",
         help="unconfirmed mail in flight from a mailbox to one session",
         reason="a round trip's worth on a slow link",
         overflow="the rest waits in the mailbox",
         minimum=1,
+        effect=Effect.NEW_CONNECTIONS,
     )
-    window_bytes: int = setting(
+    window_bytes: int = _bound(
         524_288,
         unit="bytes",
         help="bytes of unconfirmed mail in flight from a mailbox to one session",
         reason="half of max_unsent_bytes, so that mail alone never makes a session slow",
         overflow="the rest waits in the mailbox",
         minimum=1024,
+        effect=Effect.NEW_CONNECTIONS,
     )
 
-    http_session_grace: float = setting(
+    http_session_grace: float = _bound(
         30.0,
         unit="s",
         help="how long a peer counts as online after its last long poll or event stream",
@@ -327,7 +335,7 @@ class Limits:
         overflow="its session ends; what it has not acked is in its mailbox",
         minimum=0.0,
     )
-    http_max_wait: float = setting(
+    http_max_wait: float = _bound(
         60.0,
         unit="s",
         help="longest time that an HTTP request is kept waiting for mail, or for its receipts",
@@ -335,7 +343,7 @@ class Limits:
         overflow="the answer says what is known until then",
         minimum=0.0,
     )
-    http_request_timeout: float = setting(
+    http_request_timeout: float = _bound(
         10.0,
         unit="s",
         help="time in which an HTTP request, once begun, must be there as a whole",
@@ -343,7 +351,7 @@ class Limits:
         overflow="HTTP 408, and the connection is closed",
         minimum=0.01,
     )
-    http_idle_timeout: float = setting(
+    http_idle_timeout: float = _bound(
         75.0,
         unit="s",
         help="time that an HTTP connection may be open without a request",
@@ -351,7 +359,7 @@ class Limits:
         overflow="it is closed",
         minimum=0.01,
     )
-    http_write_timeout: float = setting(
+    http_write_timeout: float = _bound(
         30.0,
         unit="s",
         help="time in which a client must read of an HTTP answer what is waiting to be sent",
@@ -359,7 +367,7 @@ class Limits:
         overflow="the connection is dropped",
         minimum=0.01,
     )
-    http_max_head_bytes: int = setting(
+    http_max_head_bytes: int = _bound(
         32_768,
         unit="bytes",
         help="request line and headers of an HTTP request",
@@ -367,7 +375,7 @@ class Limits:
         overflow="HTTP 431, and the connection is closed",
         minimum=1024,
     )
-    max_challenges: int = setting(
+    max_challenges: int = _bound(
         10_000,
         unit="challenges",
         help="HTTP challenges that are open at once, each for `register_timeout`",
@@ -375,7 +383,7 @@ class Limits:
         overflow="HTTP 503 `at_capacity`",
         minimum=1,
     )
-    max_http_sessions: int = setting(
+    max_http_sessions: int = _bound(
         20_000,
         unit="tokens",
         help="tokens in use at once: those with a session that is open, or was lately",
@@ -383,7 +391,7 @@ class Limits:
         overflow="HTTP 503 `at_capacity`",
         minimum=1,
     )
-    max_revoked_tokens: int = setting(
+    max_revoked_tokens: int = _bound(
         100_000,
         unit="tokens",
         help="revoked tokens that are remembered, each until it expires",

@@ -10,11 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import Field, field
+from enum import StrEnum
 from typing import Any
 
 from agora.errors import ConfigurationError
 
-__all__ = ["bounds", "check_setting", "setting"]
+__all__ = ["Effect", "bounds", "check_setting", "setting"]
+
+
+class Effect(StrEnum):
+    """When a new value of a setting counts that a running relay is told of."""
+
+    RESTART = "restart"
+    AT_ONCE = "at once"
+    NEW_CONNECTIONS = "new connections"
 
 
 def setting(
@@ -28,6 +37,7 @@ def setting(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
     env: str | None = None,
+    effect: Effect = Effect.RESTART,
 ) -> Any:
     """
     Declare one setting as a dataclass field.
@@ -42,6 +52,7 @@ def setting(
         maximum: Largest value allowed; every number has one, see :func:`bounds`.
         choices: The values allowed, where they can be counted.
         env: Environment variable, where it is not ``AGORA_`` and the field's name.
+        effect: When a new value counts, once the relay is running.
     """
     metadata: Mapping[str, Any] = {
         "unit": unit,
@@ -52,6 +63,7 @@ def setting(
         "maximum": maximum,
         "choices": choices,
         "env": env,
+        "effect": effect,
     }
     return field(default=default, metadata=metadata)
 

@@ -30,6 +30,7 @@ from agora import client as asynchronous
 from agora.canonical import Json
 from agora.client.events import ClientEvent, ConnectionState
 from agora.client.inbox import Inbox
+from agora.client.transport import TransportName
 from agora.errors import AgoraError
 from agora.frames import ListedPeer
 from agora.keys import KeyPair, PeerId
@@ -422,6 +423,11 @@ class Client(_Twin[asynchronous.Client]):
     @_like(asynchronous.Client.protocol)
     def protocol(self) -> int:
         return self._original.protocol
+
+    @property
+    @_like(asynchronous.Client.transport)
+    def transport(self) -> TransportName | None:
+        return self._original.transport
 
     @property
     @_like(asynchronous.Client.peers)

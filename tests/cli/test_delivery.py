@@ -161,7 +161,7 @@ def test_another_file_may_be_the_outbox(shell: Shell, relay: RelayInThread) -> N
 
 
 def test_what_is_refused_for_good_is_not_kept(shell: Shell, relay: RelayInThread) -> None:
-    failed = shell.run("send", "--relay", "http://127.0.0.1", "bob", "hello")
+    failed = shell.run("send", "--relay", "ftp://127.0.0.1", "bob", "hello")
 
     assert (failed.code, failed.out) == (2, "")
     assert not default_store_path(shell.config).exists()

@@ -81,10 +81,10 @@ def test_init_adds_an_identity_to_a_config_without_one(empty_shell: Shell) -> No
 
 
 def test_init_refuses_what_is_no_relay(empty_shell: Shell) -> None:
-    refused = empty_shell.run("init", "--relay", "http://relay.example")
+    refused = empty_shell.run("init", "--relay", "ftp://relay.example")
 
     assert (refused.code, empty_shell.config.exists()) == (2, False)
-    assert "no WebSocket URL" in refused.err
+    assert "no URL of a relay" in refused.err
 
 
 def test_whoami_says_who_where_and_which_relay(shell: Shell) -> None:

@@ -122,7 +122,7 @@ def test_text_and_json_come_from_arguments_or_standard_input(
         (["bob", "hello", "--timeout", "nan"], None),
         (["bob", "hello", "--timeout", "inf"], None),
         (["bob", "hello", "--timeout", "0"], None),
-        (["bob", "hello", "--relay", "http://127.0.0.1"], None),
+        (["bob", "hello", "--relay", "ftp://127.0.0.1"], None),
     ],
 )
 def test_what_cannot_be_sent_is_a_usage_error(

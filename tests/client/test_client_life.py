@@ -83,7 +83,7 @@ async def test_a_client_finds_a_relay_that_starts_later() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "http://127.0.0.1:9470",
+        "ftp://127.0.0.1:9470",
         "127.0.0.1:9470",
         "ws://",
         "ws://127.0.0.1:99999",
@@ -348,7 +348,7 @@ async def test_a_client_may_be_closed_in_the_middle_of_a_handshake() -> None:
 async def test_a_client_is_closed_in_time_though_its_relay_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("agora.client.transport._CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr("agora.client.websocket._CLOSE_TIMEOUT", 0.1)
 
     async with fake_relay() as relay:
         me = agent(relay.url, connect_timeout=0)

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from agora.client import Client, ConnectionState, StateChanged, Status, Timing
-from agora.client.transport import TransportOptions, open_transport
+from agora.client.transport import TransportOptions
+from agora.client.websocket import open_websocket
 from agora.errors import NoAnswerError, NotConnectedError
 from agora.keys import KeyPair
 from agora.relay import Relay
@@ -307,7 +308,7 @@ async def test_a_handshake_that_is_not_answered_is_given_up() -> None:
         proxy.black_hole()
 
         with pytest.raises(NotConnectedError, match="timed out"):
-            await open_transport(proxy.url, TransportOptions(open_timeout=0.1, proxy=None))
+            await open_websocket(proxy.url, TransportOptions(open_timeout=0.1, proxy=None))
 
 
 # A relay that stands still

@@ -78,3 +78,25 @@ def test_only_full_buckets_are_forgotten() -> None:
 
     assert len(rates) == 1
     assert rates.take("late", now=5.0, cost=2) > 0.0
+
+
+def test_what_was_spent_stays_spent_when_the_rate_changes() -> None:
+    bucket = TokenBucket(capacity=10, window=10.0, now=0.0)
+    bucket.take(now=0.0, cost=8)
+
+    bucket.change(capacity=20, window=10.0)
+    more = bucket.holds(12, now=0.0), bucket.holds(13, now=0.0)
+    bucket.change(capacity=4, window=10.0)
+
+    assert more == (True, False)
+    assert bucket.take(now=0.0) == 2.5  # a whole one of four in ten seconds: nothing is owed
+
+
+def test_a_changed_rate_is_that_of_old_keys_and_of_new_ones() -> None:
+    rates = RateTable(capacity=1, window=10.0)
+    rates.take("old", now=0.0)
+
+    rates.change(capacity=3, window=10.0)
+
+    assert [rates.take("old", now=0.0) for _ in range(3)][:2] == [0.0, 0.0]
+    assert [rates.take("new", now=0.0) for _ in range(4)].count(0.0) == 3

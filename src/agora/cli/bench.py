@@ -34,7 +34,7 @@ from agora.cli.bench_output import (
     write_plots,
 )
 from agora.cli.open_files import raise_open_files
-from agora.cli.options import Asked, check_url, json_option
+from agora.cli.options import Asked, check_websocket_url, json_option
 from agora.cli.output import Members, json_line, some
 from agora.cli.signals import ended_by_sigterm
 from agora.errors import AgoraError, ConfigurationError
@@ -145,7 +145,7 @@ def _relays(
     against_name: str = "",
 ) -> Relays:
     for url in filter(None, (relay, against)):
-        check_url(url)
+        check_websocket_url(url)
     if relay and relay_option:
         raise ConfigurationError("--relay-option is for relays that are started here, not --relay")
     return Relays(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from agora.cli.options import Asked, check_url, common_options
+from agora.cli.options import Asked, common_options
 from agora.cli.output import Members
+from agora.client.transport import check_url
 from agora.errors import ConfigurationError
 from agora.files import Config, create_config, load_config, read_members, save_config
 from agora.keys import KeyPair

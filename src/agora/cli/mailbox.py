@@ -2,63 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from importlib import import_module
-from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from agora.cli.exits import NotConfirmedError, NotInStoreError
-from agora.cli.options import Asked, common_options
+from agora.cli.mailbox_archive import export, import_
+from agora.cli.mailbox_store import mailbox_options, opened_store
+from agora.cli.options import Asked
 from agora.cli.output import Members, some
-from agora.cli.settings import default_data_dir, flags_of
-from agora.errors import AgoraError, ConfigurationError, MissingExtraError
 from agora.keys import PUBLIC_KEY_PREFIX, PeerId
-from agora.mailbox import DeadLetter, Mailbox, MailboxSummary, SqliteMailbox
-from agora.mailbox.base import NO_BOUNDS
-from agora.mailbox.lock import DirectoryLock
-from agora.mailbox.opening import MAILBOX_FILE
-from agora.mailbox.wal import read_log
+from agora.mailbox import DeadLetter, Mailbox, MailboxSummary
 from agora.references import short_key
-from agora.relay.config import SETTINGS, environment_names
 from agora.text import printable
 
 __all__ = ["mailbox"]
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_DATA_DIR = "agora.data_dir"
-"""Where click keeps what --data-dir said; it may stand before or behind the command's name."""
-
-
-def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    if value:
-        context.find_root().meta[_DATA_DIR] = value
-
-
-_data_dir_option = click.option(
-    *flags_of(SETTINGS["data_dir"]),
-    "data_dir",
-    metavar="FOLDER",
-    callback=_remember,
-    expose_value=False,
-    help="where the relay keeps its mail; else what agora relay would take",
-)
 _long_option = click.option("--long", is_flag=True, help="the full ids")
 
 
-def _options(command: _Command) -> _Command:
-    return common_options(_data_dir_option(command))
-
-
 @click.group()
-@_options
+@mailbox_options
 def mailbox() -> None:
     """
     See and change what a relay keeps, also while it runs.
@@ -68,16 +34,20 @@ def mailbox() -> None:
     """
 
 
+mailbox.add_command(export)
+mailbox.add_command(import_)
+
+
 # What is there
 
 
 @mailbox.command(name="list")
-@_options
+@mailbox_options
 @_long_option
 @click.pass_obj
 def list_mailboxes(asked: Asked, long: bool) -> None:
     """List who has mail or dead letters, how much, and since when."""
-    with _opened() as store:
+    with opened_store() as store:
         found, pins = store.summaries(), len(store.pins())
     for summary in found:
         asked.say(_summary_line(summary, long), _summary_members(summary))
@@ -119,14 +89,14 @@ def _summary_members(summary: MailboxSummary) -> Members:
 
 
 @mailbox.command()
-@_options
+@mailbox_options
 @_long_option
 @click.option("--show", is_flag=True, help="what they say too; it is for their recipients' eyes")
 @click.argument("peer", required=False)
 @click.pass_obj
 def dead(asked: Asked, long: bool, show: bool, peer: str | None) -> None:
     """List the mail that was given up, of all or of one recipient PEER."""
-    with _opened() as store:
+    with opened_store() as store:
         recipient = None if peer is None else _with_mail(peer, store)
         letters = store.dead_letters(recipient)
     for letter in letters:
@@ -164,12 +134,12 @@ def _letter_members(letter: DeadLetter, show: bool) -> Members:
 
 
 @mailbox.command()
-@_options
+@mailbox_options
 @click.option("--list", "each", is_flag=True, help="the keys themselves")
 @click.pass_obj
 def pins(asked: Asked, each: bool) -> None:
     """Count the keys that have proven themselves here, or list them."""
-    with _opened() as store:
+    with opened_store() as store:
         found = store.pins()
     if not each:
         asked.say(some(len(found), "pin"), {"event": "total", "pins": len(found)})
@@ -182,14 +152,14 @@ def pins(asked: Asked, each: bool) -> None:
 
 
 @mailbox.command()
-@_options
+@mailbox_options
 @click.option("--dead-letters", is_flag=True, help="what was given up alone")
 @click.option("--yes", is_flag=True, help="do not ask")
 @click.argument("peer")
 @click.pass_obj
 def purge(asked: Asked, dead_letters: bool, yes: bool, peer: str) -> None:
     """Remove all that is kept for PEER, for good. No sender is told."""
-    with _opened() as store:
+    with opened_store() as store:
         recipient = _with_mail(peer, store)
         what = "dead letters" if dead_letters else "mail and dead letters"
         if not yes and not _confirms(f"Remove all {what} of {recipient}?"):
@@ -212,7 +182,7 @@ def _confirms(question: str) -> bool:
 
 
 @mailbox.command()
-@_options
+@mailbox_options
 @click.argument("peer")
 @click.pass_obj
 def unpin(asked: Asked, peer: str) -> None:
@@ -222,71 +192,11 @@ def unpin(asked: Asked, peer: str) -> None:
     Until then it has no mailbox, unless it is listed as a storage peer: what is in it
     stays, and nothing new is stored.
     """
-    with _opened() as store:
+    with opened_store() as store:
         known = _meant(peer, store.pins(), "no pinned key is {}: agora mailbox pins --list")
         store.unpin(PeerId(known))
         store.commit()
     asked.say(f"unpinned {short_key(known)}", {"status": "unpinned", "publicKey": known})
-
-
-# The store
-
-
-@contextmanager
-def _opened() -> Iterator[Mailbox]:
-    path = _data_dir() / MAILBOX_FILE
-    if not path.exists():
-        raise ConfigurationError(
-            f"no mailboxes at {path}: has a relay run there? --data-dir names another folder; "
-            "of a relay with --memory there is no file"
-        )
-    _refuse_damaged(path)
-    try:
-        store = SqliteMailbox(path, NO_BOUNDS)
-        try:
-            yield store
-        finally:
-            store.close()
-    except sqlite3.Error as error:
-        raise AgoraError(f"cannot use {path}: {error}") from error
-
-
-def _refuse_damaged(path: Path) -> None:
-    """Leave a damaged log to the relay: who closes a file last removes its log for good."""
-    if not (path.parent / "lock").exists():
-        return  # not made here: it might be closed to the user that the relay runs as
-    try:
-        lock = DirectoryLock(path.parent)
-    except ConfigurationError:
-        return  # a relay runs, and has looked already
-    try:
-        if why := read_log(path).damage:
-            raise ConfigurationError(
-                f"{path}: {why}; the next start of the relay sets it aside and keeps what it can"
-            )
-    finally:
-        lock.close()
-
-
-def _data_dir() -> Path:
-    given = click.get_current_context().find_root().meta.get(_DATA_DIR)
-    for value in (given, *_from_environment()):
-        if value:
-            return Path(value).expanduser()
-    try:
-        return default_data_dir()
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{error.name} is not installed: install agora-relay[relay], or give --data-dir"
-        ) from error
-
-
-def _from_environment() -> Iterator[str | None]:
-    names = environment_names(SETTINGS["data_dir"])
-    yield from (os.environ.get(name) for name in names)
-    with suppress(ModuleNotFoundError):  # then no relay here has read the file either
-        dotenv = import_module("dotenv").dotenv_values(Path.cwd() / ".env", interpolate=False)
-        yield from (dotenv.get(name) for name in names)
 
 
 # Who is meant

@@ -23,6 +23,7 @@ from agora.cli.output import Members, error_members, json_line
 from agora.cli.recent_peers import RecentPeers, default_recent_peers_path
 from agora.client import Client
 from agora.client.store import default_store_path
+from agora.client.transport import check_url
 from agora.errors import AgoraError, ConfigurationError
 from agora.files import Config, config_path, load_config, read_members
 from agora.known_relays import KnownRelays, default_known_relays_path
@@ -32,7 +33,7 @@ from agora.text import printable_line
 __all__ = [
     "DEFAULT_RELAY_URL",
     "Asked",
-    "check_url",
+    "check_websocket_url",
     "common_options",
     "json_option",
     "outbox_options",
@@ -222,8 +223,8 @@ def payload_option(command: _Command) -> _Command:
     )(command)
 
 
-def check_url(url: str) -> None:
-    """Refuse with a ConfigurationError what can be no URL of a relay."""
+def check_websocket_url(url: str) -> None:
+    """Refuse with a ConfigurationError what can be no URL of a WebSocket."""
     try:
         parse_uri(url)
     except InvalidURI as error:

@@ -22,6 +22,7 @@ from agora.client import (
     PresenceChanged,
     Receipt,
     StateChanged,
+    TransportChanged,
     Withheld,
 )
 from agora.envelope import Envelope
@@ -151,6 +152,9 @@ def event_line(event: ClientEvent, contacts: Directory) -> str:
             return f"{_now()} {_alarm()} withheld a message from {sender}: {reason}"
         case ContactRequest(envelope, name):
             return f"{_now()} ? {styled_peer(envelope.sender, name, contacts)} asks to write to you"
+        case TransportChanged(transport, error):
+            why = f": {printable_line(str(error))}" if error else ""
+            return f"{_now()} = by {transport}{why}"
         case _:
             return f"{_now()} {error_line(event.error)}"
 
@@ -170,6 +174,9 @@ def event_members(event: ClientEvent, contacts: Directory) -> Members:
             return {"event": "withheld", "reason": reason, **_unread(envelope, None, contacts)}
         case ContactRequest(envelope, name):
             return {"event": "contact_request", **_unread(envelope, name, contacts)}
+        case TransportChanged(transport, error):
+            why = error_members(error) if error else {}
+            return {"event": "transport", "transport": str(transport), **why}
         case _:
             return {"event": "error", **error_members(event.error)}
 

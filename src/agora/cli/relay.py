@@ -8,9 +8,10 @@ import ipaddress
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import fields
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ import agora
 from agora.build import is_compiled
 from agora.cli.exits import CannotStartError
 from agora.cli.open_files import raise_open_files
+from agora.cli.service_manager import ServiceManager, inherited_socket
 from agora.cli.settings import default_data_dir, given_settings, setting_options
-from agora.cli.signals import stop_signals
+from agora.cli.signals import hangups, stop_signals, until_first
 from agora.errors import AgoraError, ConfigurationError, IdentityError, MissingExtraError
 from agora.relay import Relay
 from agora.relay.config import LogConfig, RelayConfig, from_environment, unknown_names
 from agora.relay.logs import set_up_logs
+from agora.relay.reloading import changed_settings
 
 __all__ = ["relay"]
 
@@ -34,11 +37,18 @@ _log = logging.getLogger("agora.relay")
 
 
 @click.command(
-    epilog="SIGTERM or Ctrl-C stops a relay gracefully with exit code 0, "
-    "a second one at once. Exit code 9: install agora-relay[relay]; 10: it cannot listen there."
+    epilog="SIGTERM or Ctrl-C stops a relay gracefully with exit code 0, a second one at once. "
+    "SIGHUP has it read its .env file and its certificate again. "
+    "Exit code 9: install agora-relay[relay]; 10: it cannot listen there."
 )
 @setting_options
-def relay(**flags: Any) -> None:
+@click.option(
+    "--env-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, resolve_path=True),
+    help="read this file in place of .env in the working directory",
+)
+def relay(env_file: Path | None, **flags: Any) -> None:
     """
     Run a relay until it is told to stop.
 
@@ -46,19 +56,69 @@ def relay(**flags: Any) -> None:
     working directory, that over the defaults. Logs go to standard error; the
     event "listening" has the URL.
     """
-    dotenv = _read_dotenv()
-    settings = _from_dotenv(dotenv) | from_environment(os.environ) | given_settings(flags)
-    if settings.get("http") is False:
-        settings.pop("http_port", None)
-    chosen: dict[str, Any] = {"data_dir": _default_data_dir(), "http": True}
-    chosen |= _of(RelayConfig, settings)
-    config = RelayConfig(**chosen)
-    logs = LogConfig(**_of(LogConfig, settings))
-    set_up_logs(as_json=logs.log_json, level=logs.log_level)
-    _warn_of_unknown([*dotenv, *os.environ])
-    raise_open_files(config.max_connections + _FILES_OF_OUR_OWN)
+    sources = _Sources(env_file, Path.cwd() / ".env", given_settings(flags))
+    settings = sources.read()
+    _set_up(settings)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config))
+        runner.run(_serve(settings, sources))
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """All that was set: of the relay, of its logs, and by which variables."""
+
+    relay: RelayConfig
+    logs: LogConfig
+    variables: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Where settings come from, to be read at the start and at every SIGHUP."""
+
+    env_file: Path | None
+    dotenv: Path
+    flags: dict[str, Any]
+
+    def read(self) -> _Settings:
+        """
+        Return what they say now.
+
+        Raises:
+            ConfigurationError: When something of it cannot be.
+        """
+        variables = self._read_file()
+        settings = self._from_file(variables) | from_environment(os.environ) | self.flags
+        if settings.get("http") is False:
+            settings.pop("http_port", None)
+        chosen: dict[str, Any] = {"data_dir": _default_data_dir(), "http": True}
+        return _Settings(
+            RelayConfig(**chosen | _of(RelayConfig, settings)),
+            LogConfig(**_of(LogConfig, settings)),
+            (*variables, *os.environ),
+        )
+
+    @property
+    def _file(self) -> Path:
+        return self.env_file or self.dotenv
+
+    def _read_file(self) -> dict[str, str]:
+        with _naming(self._file):
+            if self.env_file:
+                self.env_file.stat()  # one that was asked for has to be there
+            values = _extra("dotenv").dotenv_values(self._file, interpolate=False)
+        return {name: value for name, value in values.items() if value}
+
+    def _from_file(self, values: Mapping[str, str]) -> dict[str, Any]:
+        with _naming(self._file):
+            return from_environment(values)
+
+
+def _set_up(settings: _Settings) -> None:
+    """Do what is to be done around a relay for its settings to hold."""
+    set_up_logs(as_json=settings.logs.log_json, level=settings.logs.log_level)
+    _warn_of_unknown(settings.variables)
+    raise_open_files(settings.relay.max_connections + _FILES_OF_OUR_OWN)
 
 
 def _of(kind: type[RelayConfig | LogConfig], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,22 +128,10 @@ def _of(kind: type[RelayConfig | LogConfig], settings: Mapping[str, Any]) -> dic
 # What comes with the extra
 
 
-def _read_dotenv() -> dict[str, str]:
-    with _naming_dotenv() as path:
-        values = _extra("dotenv").dotenv_values(path, interpolate=False)
-    return {name: value for name, value in values.items() if value}
-
-
-def _from_dotenv(values: Mapping[str, str]) -> dict[str, Any]:
-    with _naming_dotenv():
-        return from_environment(values)
-
-
 @contextmanager
-def _naming_dotenv() -> Iterator[Path]:
-    path = Path.cwd() / ".env"
+def _naming(path: Path) -> Iterator[None]:
     try:
-        yield path
+        yield
     except (OSError, UnicodeDecodeError, ConfigurationError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
 
@@ -124,9 +172,10 @@ def _warn_of_unknown(names: Iterable[str]) -> None:
         _log.warning("unknown variable", extra={"fields": {"name": name, **hint}})
 
 
-async def _serve(config: RelayConfig) -> None:
-    with stop_signals() as stop:
-        node = Relay(config)
+async def _serve(settings: _Settings, sources: _Sources) -> None:
+    config, manager = settings.relay, ServiceManager(os.environ)
+    with stop_signals() as stop, hangups(stop) as hangup:
+        node = Relay(config, listen_on=inherited_socket(os.environ))
         try:
             await node.start()
         except AgoraError as error:
@@ -136,9 +185,67 @@ async def _serve(config: RelayConfig) -> None:
         try:
             _log_service(config)
             _log_reach(config)
-            await stop.wait()
+            _tell_admin_token(node)
+            manager.ready(f"listening on {node.url}")
+            await until_first(
+                stop.wait(),
+                _reload_when_asked(hangup, node, settings, sources, manager),
+                manager.stay_alive(lambda: _status(node)),
+            )
         finally:
+            within = node.config.drain_timeout + _TO_COME_TO_AN_END
+            manager.stopping(_status(node), within=within)
             await node.close()
+
+
+_TO_COME_TO_AN_END = 30.0
+"""Seconds beside the drain that a stop may take: the commits of a slow disk."""
+
+
+def _status(node: Relay) -> str:
+    return f"listening on {node.url}, connections: {node.connection_count}"
+
+
+# New settings while it runs
+
+
+async def _reload_when_asked(
+    asked: asyncio.Event,
+    node: Relay,
+    settings: _Settings,
+    sources: _Sources,
+    manager: ServiceManager,
+) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        manager.reloading()
+        settings = await _reload(node, settings, sources)
+        manager.ready(_status(node))
+
+
+async def _reload(node: Relay, before: _Settings, sources: _Sources) -> _Settings:
+    """Have *node* go by what the *sources* say now, or by what was before, and tell which."""
+    try:
+        settings = await asyncio.to_thread(sources.read)
+        change = await node.reload(settings.relay)
+    except AgoraError as error:
+        hint = "all settings and the certificate are as they were"
+        fields = {"error": str(error), "hint": hint}
+        _log.error("settings not reloaded", extra={"fields": fields})
+        return before
+    _set_up(settings)
+    logs = changed_settings(vars(before.logs), vars(settings.logs))
+    fields = {"changed": _listed(*change.changed, *logs)}
+    _log.info("settings reloaded", extra={"fields": fields})
+    if change.waiting:
+        fields = {"settings": _listed(*change.waiting)}
+        _log.warning("settings wait for a restart", extra={"fields": fields})
+    return settings
+
+
+def _listed(*names: str) -> str:
+    return ", ".join(names) or "none"
 
 
 def _log_service(config: RelayConfig) -> None:
@@ -151,6 +258,13 @@ def _log_service(config: RelayConfig) -> None:
         "envelopes": config.envelopes,
     }
     _log.info("serving", extra={"fields": fields})
+
+
+def _tell_admin_token(node: Relay) -> None:
+    """Print what gives access to the relay's figures, if nobody else knows: it is in no log."""
+    if node.http_url is not None and not node.config.admin_token and sys.stdout is not None:
+        with suppress(OSError):  # nobody reads it: no reason not to serve
+            click.echo(f"admin token {node.admin_token} for {node.http_url}/ and agora top")
 
 
 def _log_reach(config: RelayConfig) -> None:

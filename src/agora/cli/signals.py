@@ -1,15 +1,21 @@
-"""What runs until it is stopped: SIGINT and SIGTERM ask it to end, and asking twice ends it."""
+"""
+What runs until it is stopped: SIGINT and SIGTERM ask it to end, and asking twice ends it.
+
+SIGHUP asks it to read its settings again, where the system has such a signal.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
-__all__ = ["ended_by_sigterm", "stop_signals", "unless_stopped", "until_first"]
+__all__ = ["ended_by_sigterm", "hangups", "stop_signals", "unless_stopped", "until_first"]
 
 _Result = TypeVar("_Result")
 
@@ -39,6 +45,32 @@ def stop_signals() -> Iterator[asyncio.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def hangups(stop: asyncio.Event) -> Iterator[asyncio.Event]:
+    """
+    Give an event that is set by each SIGHUP; on Windows by nothing.
+
+    A terminal that is closed sends SIGHUP too, and means *stop*; under ``nohup``
+    it means nothing, so there, too, SIGHUP is somebody's wish.
+    """
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    if sys.platform == "win32":
+        yield asked
+        return
+    is_of_terminal = os.isatty(0) and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        is_closed = is_of_terminal and not os.isatty(0)
+        loop.call_soon_threadsafe((stop if is_closed else asked).set)
+
+    before = signal.signal(signal.SIGHUP, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager

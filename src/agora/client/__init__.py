@@ -8,12 +8,14 @@ from agora.client.events import (
     ContactRequest,
     PresenceChanged,
     StateChanged,
+    TransportChanged,
     Trouble,
     Withheld,
 )
 from agora.client.message import Message
 from agora.client.receipt import Receipt
 from agora.client.relay_memory import RelayMemory
+from agora.client.transport import TransportName
 from agora.protocol.client.consent import ConsentRules, ConsentState, ContactPolicy, Guard
 from agora.protocol.client.outbox import Status
 from agora.protocol.client.session import Timing
@@ -35,6 +37,8 @@ __all__ = [
     "StateChanged",
     "Status",
     "Timing",
+    "TransportChanged",
+    "TransportName",
     "Trouble",
     "Withheld",
 ]

@@ -29,6 +29,7 @@ from agora.client.events import (
     EventStream,
     PresenceChanged,
     StateChanged,
+    TransportChanged,
     Trouble,
 )
 from agora.client.inbox import Inbox
@@ -42,7 +43,8 @@ from agora.client.receiving import Handler, Messages, Receiving, make_intake
 from agora.client.relay_memory import RelayMemory, RelaysInMemory
 from agora.client.requests import Requests
 from agora.client.sending import Sending
-from agora.client.transport import TransportOptions
+from agora.client.transport import TransportName, TransportOptions
+from agora.client.way_in import WayIn, fallback_of
 from agora.envelope import EVERYONE
 from agora.errors import (
     AgoraError,
@@ -86,7 +88,8 @@ class Client:
     that cannot go out now wait in its outbox, in order: in memory, or on disk.
 
     Args:
-        url: The relay, ``ws://…`` or ``wss://…``.
+        url: The relay, ``ws://…`` or ``wss://…``; by HTTP ``http://…`` or ``https://…``,
+            with the extra ``agora-relay[http]``.
         identity: Who this is.
         name: Display name to claim; relays of today's reference ignore it.
         contacts: Peers by names of our own, for :meth:`send` and friends.
@@ -109,11 +112,16 @@ class Client:
         connect_timeout: Seconds that :meth:`connect` waits for the first registration;
             0 does not wait, None waits for ever.
         reconnect: Whether to come back after the connection is lost.
+        fallback: Where the relay speaks HTTP, for when something between blocks its
+            WebSocket: a URL; True for the conventional place, which is the port above,
+            or the same for 80 and 443; False for nowhere. None is as True where the
+            extra ``agora-relay[http]`` is installed, else as False.
         timing: How long to wait for what.
-        tls: Context for ``wss://``; by default the system's authorities are trusted.
+        tls: Context for ``wss://`` and ``https://``; by default the system's
+            authorities are trusted.
         ca_file: Further authorities to trust, a PEM file.
         proxy: True takes it from the environment, None goes direct, or a proxy's URL.
-        headers: More headers for the WebSocket handshake.
+        headers: More headers for the WebSocket handshake, and for every HTTP request.
         otel: Whether traces of OpenTelemetry go on with messages: the active span's place goes
             along with what is sent, handlers are at work in a span that goes on from the sender's.
     """
@@ -138,6 +146,7 @@ class Client:
         max_frame_bytes: int = 262_144,
         connect_timeout: float | None = 10.0,
         reconnect: bool = True,
+        fallback: str | bool | None = None,
         timing: core.Timing | None = None,
         tls: ssl.SSLContext | None = None,
         ca_file: str | None = None,
@@ -171,10 +180,17 @@ class Client:
             known_relays=known_relays or RelaysInMemory(),
             watched=_watched(presence, self._contacts),
         )
-        self._link = Link(
+        self._way_in = WayIn(
             url,
+            fallback_of(url, fallback),
             TransportOptions(tls=tls, ca_file=ca_file, proxy=proxy, headers=dict(headers or {})),
-            prepare=self._introducing.introduction,
+            keys=identity,
+            introduce=self._introducing.introduction,
+            timing=self._timing,
+        )
+        self._transport: TransportName | None = None  # the last one that worked
+        self._link = Link(
+            self._way_in,
             make_session=self._make_session,
             tell=self._take_event,
             wait_room=self._inbox.wait_room,
@@ -335,6 +351,11 @@ class Client:
         its receipts never say more than ``sent``.
         """
         return self._introducing.protocol
+
+    @property
+    def transport(self) -> TransportName | None:
+        """By what it is connected now: ``websocket`` or ``http``; None while it is not."""
+        return self._transport if self.is_connected else None
 
     @property
     def peers(self) -> dict[PeerId, ListedPeer]:
@@ -674,7 +695,17 @@ class Client:
             self._introducing.note_opened(opened)
         except AgoraError as error:
             self._listeners.tell(Trouble(error))
+        self._note_transport()
         self._become(ConnectionState.CONNECTED)
+
+    def _note_transport(self) -> None:
+        """Tell by what we are connected, where that is not what could be expected."""
+        assert self._link.transport is not None  # we are registered over it
+        before, now = self._transport, self._link.transport.name
+        self._transport = now
+        is_detour = self._way_in.is_detour(self._link.transport)
+        if is_detour if before is None else now is not before:
+            self._listeners.tell(TransportChanged(now, self._way_in.blocked))
 
     def _note_kept(self, outgoing: Outgoing) -> None:
         self._sending.note_kept(outgoing)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Self
 
 from agora.client.inbox import Inbox
+from agora.client.transport import TransportName
 from agora.envelope import Envelope
 from agora.errors import AgoraError, RefusedError, TryAgainError
 from agora.keys import PeerId
@@ -20,6 +21,7 @@ __all__ = [
     "EventStream",
     "PresenceChanged",
     "StateChanged",
+    "TransportChanged",
     "Trouble",
     "Withheld",
 ]
@@ -118,7 +120,29 @@ class ContactRequest:
         return TryAgainError(f"@{self.envelope.sender[-8:]} asks to be allowed to write")
 
 
-ClientEvent = StateChanged | PresenceChanged | Trouble | Bounced | Withheld | ContactRequest
+@dataclass(frozen=True, slots=True)
+class TransportChanged:
+    """
+    The relay is reached by other means than before.
+
+    Attributes:
+        transport: By which now.
+        error: What blocks the WebSocket, where that is why.
+    """
+
+    transport: TransportName
+    error: AgoraError | None = None
+
+
+ClientEvent = (
+    StateChanged
+    | PresenceChanged
+    | Trouble
+    | Bounced
+    | Withheld
+    | ContactRequest
+    | TransportChanged
+)
 
 
 class EventStream:

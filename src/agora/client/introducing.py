@@ -10,7 +10,8 @@ from agora.frames import Watched
 from agora.keys import PeerId
 from agora.protocol.client.handshake import Introduction
 from agora.protocol.client.happenings import Opened
-from agora.protocol.proof import audience_of
+from agora.protocol.client.ways import is_http
+from agora.protocol.proof import OVER_HTTP, OVER_WEBSOCKET, audience_of
 
 __all__ = ["Introducing"]
 
@@ -48,17 +49,26 @@ class Introducing:
         self._receives = receives
         self._known_relays = known_relays
 
-    async def introduction(self) -> Introduction:
-        """Return what to say on a new connection; which key is expected may be in a file."""
-        audience = audience_of(self._url)
+    async def introduction(self, url: str) -> Introduction:
+        """
+        Return what to say on a new connection by way of *url*.
+
+        By whichever way, the relay is the one that is known by the URL that the client
+        was given; which key that is may be in a file.
+        """
+        expected = self._known_relays.expected
+        known_by, known = self._url, await asyncio.to_thread(expected, self._url)
+        if known is None and url != self._url:
+            known_by, known = url, await asyncio.to_thread(expected, url)
         return Introduction(
             name=self._name,
             watched=self.watched,
             receives=self._receives,
             nonce=secrets.token_hex(32),
-            url=self._url,
-            audience=audience,
-            relay=await asyncio.to_thread(self._known_relays.expected, self._url),
+            url=known_by,
+            audience=audience_of(url),
+            purposes=OVER_HTTP if is_http(url) else OVER_WEBSOCKET,
+            relay=known,
         )
 
     def note_opened(self, opened: Opened) -> None:

@@ -1,7 +1,9 @@
 """
-The client's socket: a WebSocket, opened with whatever the network between needs.
+What a client reaches its relay by: what every transport does, and with which options.
 
-Everything about proxies, headers and TLS is the ``websockets`` library's.
+A transport carries frames, as text, and knows nothing of what they mean to the
+conversation. There are two: a WebSocket (:mod:`agora.client.websocket`), and HTTP
+requests that do as one (:mod:`agora.client.http_transport`).
 """
 
 from __future__ import annotations
@@ -10,24 +12,31 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from enum import StrEnum
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidProxy,
-    InvalidStatus,
-    InvalidURI,
-    WebSocketException,
-)
-from websockets.uri import parse_uri
-
-from agora.codes import ABNORMAL_CLOSE
 from agora.errors import ConfigurationError, NotConnectedError
+from agora.protocol.client.ways import is_http
+from agora.protocol.proof import audience_of
 
-__all__ = ["ConnectionLostError", "Transport", "TransportOptions", "check_url", "open_transport"]
+__all__ = [
+    "BlockedError",
+    "ConnectionLostError",
+    "Transport",
+    "TransportName",
+    "TransportOptions",
+    "check_url",
+    "tls_context",
+    "why",
+]
+
+
+class TransportName(StrEnum):
+    """By what a client is connected."""
+
+    WEBSOCKET = "websocket"
+    HTTP = "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +45,11 @@ class TransportOptions:
     How to reach a relay.
 
     Attributes:
-        tls: Context for ``wss://``; None verifies against the system's authorities.
+        tls: Context for ``wss://`` and ``https://``; None verifies against the system's
+            authorities.
         ca_file: File of further authorities (PEM) to trust.
         proxy: True takes it from the environment, None goes direct, or a URL.
-        headers: More headers for the handshake.
+        headers: More headers for the handshake, or for every HTTP request.
         open_timeout: Seconds for TCP, TLS and handshake together.
         max_answer_bytes: Largest message taken from the relay.
     """
@@ -54,116 +64,81 @@ class TransportOptions:
 
 
 class ConnectionLostError(Exception):
-    """The connection is gone; ``code`` and ``reason`` as in the close frame, 1006 without one."""
+    """
+    The connection is gone; ``code`` and ``reason`` as in the close frame, 1006 without one.
 
-    def __init__(self, code: int, reason: str) -> None:
+    ``retry_after`` is for how long it is better not to come back, in seconds, where that was said.
+    """
+
+    def __init__(self, code: int, reason: str, retry_after: float | None = None) -> None:
         super().__init__(f"{code} {reason}")
         self.code = code
         self.reason = reason
+        self.retry_after = retry_after or 0.0
 
 
-class Transport:
-    """An open WebSocket. :meth:`close` lets it go, also while another task receives."""
+class BlockedError(NotConnectedError):
+    """Something answers, or swallows, what would open a WebSocket; HTTP may get through."""
 
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
+
+class Transport(Protocol):
+    """An open way to a relay. :meth:`close` and :meth:`abort` end it also while others wait."""
+
+    @property
+    def name(self) -> TransportName:
+        """What it is."""
+        ...
 
     async def send(self, text: str) -> None:
         """
-        Write a message; waits while the socket's buffer is full.
+        Write a frame; waits while too much is unwritten.
 
         Raises:
             ConnectionLostError: When the connection is gone.
         """
-        try:
-            await self._socket.send(text)
-        except ConnectionClosed as error:
-            raise _lost(error) from error
+        ...
 
     async def receive(self) -> str | bytes:
         """
-        Return the next message; cancelling loses none.
+        Return the next frame; cancelling loses none.
 
         Raises:
             ConnectionLostError: When the connection is gone.
         """
-        try:
-            return await self._socket.recv()
-        except ConnectionClosed as error:
-            raise _lost(error) from error
+        ...
 
     async def close(self) -> None:
-        """Say goodbye, and wait for the answer a little."""
-        await self._socket.close()
+        """Write what is unwritten, say goodbye, and wait for the answer a little."""
+        ...
 
     def abort(self) -> None:
-        """Let go of the socket at once: the other side does not answer."""
-        self._socket.transport.abort()
+        """Let go at once: the other side does not answer."""
+        ...
 
-
-async def open_transport(url: str, options: TransportOptions) -> Transport:
-    """
-    Connect to *url*.
-
-    Raises:
-        ConfigurationError: When trying again would not help: not a WebSocket URL, or a
-            certificate that does not verify, authorities that cannot be read, or a
-            proxy that is none.
-        NotConnectedError: When nobody answers, or not as a relay does.
-    """
-    check_url(url)
-    context = _tls_context(url, options)
-    try:
-        socket = await connect(
-            url,
-            ssl=context,
-            proxy=options.proxy,
-            additional_headers=dict(options.headers),
-            open_timeout=options.open_timeout,
-            max_size=options.max_answer_bytes,
-            compression=None,  # signed hex does not shrink; and one thing less to attack
-            ping_interval=None,  # the protocol core asks for signs of life itself
-            close_timeout=_CLOSE_TIMEOUT,
-        )
-    except (InvalidProxy, ImportError) as error:  # SOCKS needs a library that may be missing
-        raise ConfigurationError(f"cannot use the proxy {options.proxy}: {error}") from error
-    except ssl.SSLCertVerificationError as error:
-        raise ConfigurationError(
-            f"the certificate of {url} does not verify: {error.verify_message}"
-        ) from error
-    except InvalidStatus as error:
-        status = error.response.status_code
-        raise NotConnectedError(f"{url} answered HTTP {status} instead of a WebSocket") from error
-    except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
-        raise NotConnectedError(f"no relay at {url}: {_why(url, error)}") from error
-    return Transport(socket)
-
-
-def _why(url: str, error: Exception) -> str:
-    """Say what kept us from connecting, in the system's words where it has some for people."""
-    why = str(error) or type(error).__name__  # a reset has no words of its own
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        why = os.strerror(error.errno)
-    is_no_tls = isinstance(error, ssl.SSLError | ConnectionResetError)
-    if is_no_tls and urlsplit(url).scheme == "wss":
-        why += "; it may not speak TLS: try ws://"
-    return why
-
-
-_CLOSE_TIMEOUT = 2.0
-"""Seconds a relay has to answer our close."""
+    async def wait_closed(self) -> None:
+        """Wait until nothing is left of it, once it was closed or aborted."""
+        ...
 
 
 def check_url(url: str) -> None:
-    """Refuse with a ConfigurationError what can be no WebSocket URL."""
+    """Refuse with a ConfigurationError what can be no URL of a relay."""
     try:
-        parse_uri(url).host.encode("idna")  # as it will be looked up
-    except (InvalidURI, ValueError) as error:  # ValueError: a port or a host that is none
-        raise ConfigurationError(f"{url!r} is no WebSocket URL (ws://… or wss://…)") from error
+        audience_of(url)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{url!r} is no URL of a relay ({_URLS})") from error
 
 
-def _tls_context(url: str, options: TransportOptions) -> ssl.SSLContext | None:
-    if urlsplit(url).scheme != "wss":
+_URLS = "ws://…, wss://…, http://… or https://…"
+
+
+def tls_context(url: str, options: TransportOptions) -> ssl.SSLContext | None:
+    """
+    Return the context for TLS; None where the URL asks for none.
+
+    Raises:
+        ConfigurationError: When the authorities cannot be read.
+    """
+    if urlsplit(url).scheme not in ("wss", "https"):
         return None
     context = options.tls or ssl.create_default_context()
     if options.ca_file is not None:
@@ -176,8 +151,12 @@ def _tls_context(url: str, options: TransportOptions) -> ssl.SSLContext | None:
     return context
 
 
-def _lost(error: ConnectionClosed) -> ConnectionLostError:
-    received = error.rcvd
-    if received is None:
-        return ConnectionLostError(ABNORMAL_CLOSE, "")
-    return ConnectionLostError(received.code, received.reason)
+def why(url: str, error: BaseException) -> str:
+    """Say what kept us from connecting, in the system's words where it has some for people."""
+    text = str(error) or type(error).__name__  # a reset has no words of its own
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        text = os.strerror(error.errno)
+    is_no_tls = isinstance(error, ssl.SSLError | ConnectionResetError)
+    if is_no_tls and urlsplit(url).scheme in ("wss", "https"):
+        text += f"; it may not speak TLS: try {'http' if is_http(url) else 'ws'}://"
+    return text

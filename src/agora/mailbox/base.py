@@ -326,6 +326,10 @@ class Mailbox(Protocol):
 
     # Safety
 
+    def change_bounds(self, bounds: MailboxBounds) -> None:
+        """Go by other bounds from now on; what is kept beyond them stays. Nothing to commit."""
+        ...
+
     def has_changed(self) -> bool:
         """Tell whether another process has changed something since the last call."""
         ...

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agora.errors import ConfigurationError
-from agora.mailbox.base import NO_BOUNDS, Mailbox, MailboxBounds
+from agora.mailbox.base import NO_BOUNDS, MailboxBounds
 from agora.mailbox.damage import CHECKED_BYTES, find_damage
 from agora.mailbox.lock import DirectoryLock
 from agora.mailbox.rescue import Rescued, rescue
@@ -54,7 +54,7 @@ class Accident:
 class OpenedMailbox:
     """A mailbox, which unlocks its directory when it is closed, and what befell the old one."""
 
-    mailbox: Mailbox
+    mailbox: SqliteMailbox
     accident: Accident | None = None
 
 
@@ -79,7 +79,7 @@ def open_mailbox(data_dir: Path, bounds: MailboxBounds) -> OpenedMailbox:
         raise
 
 
-def _open_sound(path: Path, bounds: MailboxBounds, lock: DirectoryLock) -> Mailbox:
+def _open_sound(path: Path, bounds: MailboxBounds, lock: DirectoryLock) -> SqliteMailbox:
     mailbox = SqliteMailbox(path, bounds, lock=lock)
     try:
         if path.stat().st_size <= CHECKED_BYTES:

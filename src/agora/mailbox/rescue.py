@@ -1,31 +1,26 @@
 """
 What a damaged mailbox file still holds, put into a sound one.
 
-The one rule: nothing is passed on that nobody signed. An envelope that does not
-open, or is not the one its row says, is left out and counted; of an opaque one
-only the row's checksum can tell.
+The one rule: nothing is passed on that nobody signed (:mod:`agora.mailbox.genuine`).
+An envelope that does not open, or is not the one its row says, is left out and
+counted; of an opaque one only the row's checksum can tell.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agora.envelope import Envelope, LegacyEnvelope, open_envelope, open_legacy_envelope
-from agora.errors import EnvelopeError
 from agora.keys import PeerId, is_peer_id
 from agora.mailbox.base import AlreadyStoredError, Mailbox
 from agora.mailbox.carving import Row, Value, carve
+from agora.mailbox.genuine import HIGHEST_POSITION, is_genuine
 from agora.mailbox.rows import is_sound, mail_of
 from agora.mailbox.wal import read_log
 from agora.protocol.relay.actions import Mail
 
 __all__ = ["Rescued", "rescue"]
-
-_HIGHEST = 2**53
-"""Positions above are damage: at a million messages a second they come in 285 years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +69,7 @@ def _keep(row: Row, into: Mailbox, now_ms: int, taken: set[int]) -> str | None:
         case (str(peer), int(moment)) if is_peer_id(peer):
             into.pin(peer, now_ms=_moment(moment, now_ms))
             return "pins"
-        case ("mail", int(position)) if 0 < position < _HIGHEST:
+        case ("mail", int(position)) if 0 < position < HIGHEST_POSITION:
             _remember_position(position, into)
         case (None, *_) if len(row.values) in _COLUMNS_OF_MAIL:
             return _keep_mail(row, into, now_ms, taken)
@@ -133,23 +128,9 @@ def _remember_position(position: int, into: Mailbox) -> None:
 
 
 def _is_genuine(mail: Mail, row: tuple[Value, ...]) -> bool:
-    if not (is_peer_id(mail.recipient) and is_peer_id(mail.sender)):
+    if not is_genuine(mail):
         return False
-    if not 0 < mail.position < _HIGHEST:
-        return False
-    if not mail.envelope_id:
-        is_of_schema_1 = row[-1] is None  # which had no checksums
-        return isinstance(row[5], str) if is_of_schema_1 else is_sound(row)
-    envelope = _opened(mail.text)
-    return envelope is not None and (envelope.id, envelope.sender) == (
-        mail.envelope_id,
-        mail.sender,
-    )
-
-
-def _opened(text: str) -> Envelope | LegacyEnvelope | None:
-    with suppress(EnvelopeError):
-        return open_envelope(text)
-    with suppress(EnvelopeError):
-        return open_legacy_envelope(text)
-    return None
+    if mail.envelope_id:
+        return True
+    is_of_schema_1 = row[-1] is None  # which had no checksums
+    return isinstance(row[5], str) if is_of_schema_1 else is_sound(row)

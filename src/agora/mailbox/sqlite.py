@@ -322,6 +322,28 @@ class SqliteMailbox:
             removed += self._take_out(_OF, hash_of_recipient(recipient), recipient)
         return removed
 
+    # For what was kept elsewhere
+
+    def has(self, mail: Mail) -> bool:
+        """Tell whether this message waits or was given up, at whatever position."""
+        key, value = ("id_hash", hash_of_id(mail.recipient, mail.envelope_id))
+        if not mail.envelope_id:  # then only its text tells it from another
+            key, value = ("recipient_hash", hash_of_recipient(mail.recipient))
+        same = (
+            "recipient = ? AND sender = ? AND envelope_id = ? AND (envelope_id != '' OR text = ?)"
+        )
+        said = (mail.recipient, mail.sender, mail.envelope_id, mail.text)
+        return bool(
+            self._one(f"SELECT 1 FROM mail WHERE {key} = ? AND {same}", value, *said)  # noqa: S608
+            or self._one(f"SELECT 1 FROM dead_letter WHERE {same}", *said)  # noqa: S608  # ours
+        )
+
+    def is_free(self, position: int) -> bool:
+        """Tell whether no mail and no dead letter has this position."""
+        tables = ("mail", "dead_letter")
+        statement = "SELECT 1 FROM {} WHERE position = ?"
+        return not any(self._one(statement.format(table), position) for table in tables)
+
     # At the start of a relay
 
     def give_back_space(self) -> None:
@@ -377,6 +399,10 @@ class SqliteMailbox:
         self._database.execute("RELEASE aside")
 
     # Safety
+
+    def change_bounds(self, bounds: MailboxBounds) -> None:
+        """Go by other bounds from now on."""
+        self._bounds = bounds
 
     def has_changed(self) -> bool:
         """Tell whether another process has changed something since the last call."""

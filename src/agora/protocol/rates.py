@@ -48,6 +48,12 @@ class TokenBucket:
             self._tokens -= cost
         return wait
 
+    def change(self, *, capacity: float, window: float) -> None:
+        """Go by another rate from now on; what was spent stays spent, up to all there is."""
+        self._tokens = max(0.0, capacity - (self._capacity - self._tokens))
+        self._capacity = capacity
+        self._per_second = capacity / window
+
     def left(self, now: float) -> float:
         """Return what is there."""
         self._refill(now)
@@ -94,6 +100,13 @@ class RateTable:
             bucket = TokenBucket(capacity=self._capacity, window=self._window, now=now)
             self._buckets[key] = bucket
         return bucket.take(now=now, cost=cost)
+
+    def change(self, *, capacity: float, window: float) -> None:
+        """Go by another rate from now on, for every key; see :meth:`TokenBucket.change`."""
+        self._capacity = capacity
+        self._window = window
+        for bucket in self._buckets.values():
+            bucket.change(capacity=capacity, window=window)
 
     def left(self, key: Hashable, *, now: float) -> float:
         """Return what is left of *key*'s rate."""

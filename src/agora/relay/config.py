@@ -26,7 +26,7 @@ from agora.protocol.relay.policies import (
     ProofPolicy,
     VerifyPolicy,
 )
-from agora.settings import check_setting, setting
+from agora.settings import Effect, check_setting, setting
 
 __all__ = [
     "SETTINGS",
@@ -152,9 +152,14 @@ class RelayConfig(Limits):
         unit="",
         help="certificate chain (PEM) for wss://",
         reason="a proxy in front may do it instead",
+        effect=Effect.NEW_CONNECTIONS,
     )
     tls_key: Path | None = setting(
-        None, unit="", help="private key (PEM) of the certificate", reason="goes with tls_cert"
+        None,
+        unit="",
+        help="private key (PEM) of the certificate",
+        reason="goes with tls_cert",
+        effect=Effect.NEW_CONNECTIONS,
     )
     allowed_origins: tuple[str, ...] = setting(
         ("*",),
@@ -201,6 +206,7 @@ class RelayConfig(Limits):
         help="time a graceful stop gives clients to take what was written to them",
         reason="orchestrators kill after ten",
         minimum=0.0,
+        effect=Effect.AT_ONCE,
     )
     otel: bool = setting(
         False,
@@ -267,9 +273,14 @@ class LogConfig:
         help="least level to log: debug tells of every message, by its ids",
         reason="who comes and goes, and what is refused",
         choices=("debug", "info", "warning", "error"),
+        effect=Effect.AT_ONCE,
     )
     log_json: bool = setting(
-        False, unit="", help="one JSON object per line", reason="a person reads it first"
+        False,
+        unit="",
+        help="one JSON object per line",
+        reason="a person reads it first",
+        effect=Effect.AT_ONCE,
     )
 
     def __post_init__(self) -> None:

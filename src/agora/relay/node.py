@@ -22,7 +22,7 @@ from agora.errors import TryAgainError
 from agora.frames import ListedPeer, Register
 from agora.keys import PeerId
 from agora.limits import Limits
-from agora.mailbox import Mailbox, Page
+from agora.mailbox import Mailbox, MailboxBounds, Page
 from agora.protocol.agenda import Agenda
 from agora.protocol.proof import OVER_WEBSOCKET, Purposes
 from agora.protocol.relay.actions import (
@@ -310,6 +310,16 @@ class Node:
     def pulse(self) -> None:
         """Let a moment pass, for what cannot wait for a tick; about ten times a second."""
         self._carry_out(self._router.pulse(self._clock()))
+
+    def change_limits(self, limits: Limits) -> None:
+        """Go by other limits from now on, for who is here and who comes."""
+        self._limits = limits
+        self._router.change_limits(limits)
+        self._agenda = Agenda()  # the heart may beat faster
+        for session_id, seat in self._open.items():
+            seat.session.change_limits(limits)
+            self._agenda.add(session_id, seat.session.due)
+        self._change(lambda mailbox: mailbox.change_bounds(MailboxBounds.of(limits)))
 
     def take_nothing_more(self) -> None:
         """Let messages go unread from now on; what was taken is stored and answered."""

@@ -13,8 +13,8 @@ import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
-from functools import lru_cache, partial
+from dataclasses import asdict, replace
+from functools import lru_cache
 from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -28,12 +28,14 @@ from agora.mailbox import Mailbox, MailboxBounds, MemoryMailbox
 from agora.mailbox.opening import Accident, open_mailbox
 from agora.protocol.proof import local_audiences, public_audiences
 from agora.protocol.relay.router import RouterConfig
+from agora.relay.certificates import load_certificate, renew_certificate
 from agora.relay.config import RelayConfig
 from agora.relay.connection import Listener, WebSocketConnection
 from agora.relay.metrics import Metrics
 from agora.relay.node import Node
 from agora.relay.outlet import Outlet
 from agora.relay.overview import Overview
+from agora.relay.reloading import Change, compare
 from agora.relay.turns import Turns
 from agora.relay.verifier import InlineVerifier, ProcessVerifier, usable_cores
 from agora.relay.writer import MailboxWriter
@@ -66,6 +68,8 @@ class Relay:
         identity: The relay's own key, which answers peer-list requests.
         tracer_provider: Where spans go with the setting ``otel``: an OpenTelemetry
             ``TracerProvider``; one of its own unless given.
+        listen_on: A socket that listens already, in place of ``host`` and ``port``; closed
+            with the relay.
         settings: Fields of :class:`~agora.relay.config.RelayConfig`.
 
     Raises:
@@ -80,6 +84,7 @@ class Relay:
         *,
         identity: KeyPair | None = None,
         tracer_provider: TracerProvider | None = None,
+        listen_on: socket.socket | None = None,
         **settings: Any,
     ) -> None:
         if config is not None and settings:
@@ -88,6 +93,7 @@ class Relay:
         self._identity = identity
         self._tracer_provider = tracer_provider
         self._tracer: RelayTracer | None = None
+        self._listen_on = listen_on
         self._connections: set[WebSocketConnection] = set()
         self._all_gone = asyncio.Event()
         self._node: Node | None = None
@@ -97,6 +103,8 @@ class Relay:
         self._admin_token = self._config.admin_token or secrets.token_urlsafe(24)
         self._overview: Overview | None = None
         self._server: asyncio.Server | None = None
+        self._listener: Listener | None = None
+        self._tls: ssl.SSLContext | None = None
         self._http: HttpServer | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._pulser: asyncio.TimerHandle | None = None
@@ -144,6 +152,16 @@ class Relay:
         if self._identity is None:
             raise ClosedError("the relay has not been started")
         return self._identity.peer_id
+
+    @property
+    def config(self) -> RelayConfig:
+        """The settings that it goes by now."""
+        return self._config
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open, registered or not."""
+        return len(self._connections)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -197,11 +215,11 @@ class Relay:
         )
         self._overview = self._make_overview(self._node, self._writer, identity)
         try:
-            tls = await asyncio.to_thread(self._load_tls)
+            self._tls = tls = await asyncio.to_thread(self._load_tls)
+            self._listener = self._make_listener(self._node)
             self._server = await loop.create_server(
-                partial(WebSocketConnection, self._listener(self._node)),
-                self._config.host,
-                self._config.port,
+                self._accept,
+                **self._place(),
                 ssl=tls,
                 ssl_handshake_timeout=self._config.register_timeout if tls else None,
                 backlog=_BACKLOG,
@@ -258,6 +276,34 @@ class Relay:
     def _has_room(self) -> bool:
         of_http = len(self._http) if self._http is not None else 0
         return len(self._connections) + of_http < self._config.max_connections
+
+    async def reload(self, config: RelayConfig) -> Change:
+        """
+        Go by other settings, as far as that is possible without a restart; sessions stay.
+
+        The certificate is read anew also where it has the same name. When each
+        setting counts is said in the settings' own table.
+
+        Returns:
+            What has changed, and what waits for a restart.
+
+        Raises:
+            ConfigurationError: When it cannot be; then all is as it was before.
+            ClosedError: When the relay is not running.
+        """
+        async with self._changing:
+            change = compare(self._config, config)
+            if self._node is None or self._is_closed:
+                raise ClosedError("the relay is not running")
+            if self._tls is not None and (chain := change.config.tls_cert):
+                key = change.config.tls_key
+                await asyncio.to_thread(renew_certificate, self._tls, chain, key)
+            self._config = change.config
+            if self._listener is not None:
+                self._listener = replace(self._listener, **_of_listener(change.config))
+            self._node.change_limits(change.config)
+            self.overview.limits = change.config
+            return change
 
     async def close(self) -> None:
         """
@@ -325,13 +371,20 @@ class Relay:
                 async with asyncio.timeout(self._config.drain_timeout):
                     await self._all_gone.wait()
 
-    def _listener(self, node: Node) -> Listener:
+    def _place(self) -> dict[str, Any]:
+        if self._listen_on is not None:
+            return {"sock": self._listen_on}
+        return {"host": self._config.host, "port": self._config.port}
+
+    def _accept(self) -> WebSocketConnection:
+        assert self._listener is not None  # made before the server
+        return WebSocketConnection(self._listener)
+
+    def _make_listener(self, node: Node) -> Listener:
         return Listener(
             node=node,
             outlet=Outlet(asyncio.get_running_loop().call_soon),
-            max_frame_bytes=self._config.max_frame_bytes,
-            handshake_timeout=self._config.register_timeout,
-            close_timeout=max(_CLOSE_TIMEOUT, self._config.drain_timeout),
+            **_of_listener(self._config),
             read_buffer=memoryview(bytearray(_READ_AT_ONCE)),
             turns=Turns(),
             traffic=self._metrics.websocket,
@@ -442,15 +495,16 @@ class Relay:
     def _load_tls(self) -> ssl.SSLContext | None:
         if self._config.tls_cert is None:
             return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            context.load_cert_chain(self._config.tls_cert, self._config.tls_key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(
-                f"cannot use certificate {self._config.tls_cert} with key "
-                f"{self._config.tls_key}: {error}"
-            ) from error
-        return context
+        return load_certificate(self._config.tls_cert, self._config.tls_key)
+
+
+def _of_listener(config: RelayConfig) -> dict[str, Any]:
+    """Return what the settings say of a connection before it is one."""
+    return {
+        "max_frame_bytes": config.max_frame_bytes,
+        "handshake_timeout": config.register_timeout,
+        "close_timeout": max(_CLOSE_TIMEOUT, config.drain_timeout),
+    }
 
 
 _READ_AT_ONCE = 8_192

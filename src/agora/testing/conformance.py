@@ -125,6 +125,17 @@ class MailboxContract:
             assert (_positions(mailbox), _positions(mailbox, "dave")) == ([1], [2])
             assert _positions(mailbox, "eve") == []
 
+    # Bounds
+
+    def test_bounds_can_change_and_what_is_kept_beyond_them_stays(self) -> None:
+        with self._mailbox(1, 2) as mailbox:
+            mailbox.change_bounds(MailboxBounds(max_messages=2, max_bytes=10_000))
+            full = _refusal(mailbox, _mail(3))
+            mailbox.change_bounds(MailboxBounds(max_messages=1, max_bytes=10_000))
+
+            assert full[0] == "mailbox"
+            assert _positions(mailbox) == [1, 2]
+
     # The last position
 
     def test_the_last_position_is_the_highest_and_0_before_the_first(self) -> None:

@@ -9,13 +9,16 @@ import pytest
 from agora.errors import AgoraError, RefusedError, RelayChangedError
 from agora.frames import (
     AnnouncedLimits,
+    Challenge,
     ListedPeer,
     agora_members,
+    decode_answer,
     encode_challenge,
     encode_error,
     encode_registered,
 )
 from agora.keys import KeyPair, PeerId
+from agora.protocol.client.handshake import Handshake
 from agora.protocol.client.outbox import Outbox
 from agora.protocol.client.scribe import Scribe
 from agora.protocol.client.session import (
@@ -29,7 +32,7 @@ from agora.protocol.client.session import (
     SeenIds,
     Timing,
 )
-from agora.protocol.proof import proven_audience, sign_challenge
+from agora.protocol.proof import OVER_HTTP, proven_audience, sign_challenge
 from agora.protocol.relay.actions import SessionId
 from agora.testing.conversation import Conversation, keys_of
 
@@ -89,6 +92,30 @@ def test_a_challenge_is_answered_for_the_place_that_was_dialled() -> None:
         relay=RELAY.peer_id,
     )
     assert audience == AUDIENCE
+
+
+def test_over_http_both_sign_for_http_and_take_nothing_else() -> None:
+    said = Introduction(nonce=CLIENT_NONCE, url=URL, audience=AUDIENCE, purposes=OVER_HTTP)
+    with pytest.raises(RefusedError):
+        Handshake(ALICE, said).prove(challenge_of(challenge()))
+
+    proof = Handshake(ALICE, said).prove(challenge_of(challenge(purposes=OVER_HTTP)))
+
+    assert proof is not None
+    told: dict[str, Any] = {
+        "signature": proof.split('"signature":"')[1][:128],
+        "audiences": [AUDIENCE],
+        "nonce": NONCE,
+        "relay": RELAY.peer_id,
+    }
+    assert proven_audience(ALICE.peer_id, **told, purposes=OVER_HTTP) == AUDIENCE
+    assert proven_audience(ALICE.peer_id, **told) is None
+
+
+def challenge_of(text: str) -> Challenge:
+    frame = decode_answer(text)
+    assert isinstance(frame, Challenge)
+    return frame
 
 
 def test_after_the_proof_the_relay_is_proven_too() -> None:

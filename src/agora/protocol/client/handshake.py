@@ -20,7 +20,7 @@ from agora.frames import (
     encode_register,
 )
 from agora.keys import KeyPair, PeerId
-from agora.protocol.proof import is_genuine_challenge, sign_proof
+from agora.protocol.proof import OVER_WEBSOCKET, Purposes, is_genuine_challenge, sign_proof
 
 __all__ = ["Handshake", "Introduction"]
 
@@ -37,6 +37,7 @@ class Introduction:
         nonce: 64 random hex digits, new for each connection; None asks for no proof.
         url: The relay that was dialled, for people.
         audience: The same as it is signed, see :func:`agora.protocol.proof.audience_of`.
+        purposes: What the signatures are for; they differ over HTTP.
         relay: The key that the relay must have; None when it is not known yet.
     """
 
@@ -46,6 +47,7 @@ class Introduction:
     nonce: str | None = None
     url: str = ""
     audience: str = ""
+    purposes: Purposes = OVER_WEBSOCKET
     relay: PeerId | None = None
 
 
@@ -92,13 +94,18 @@ class Handshake:
             client_nonce=said.nonce,
             nonce=challenge.nonce,
             public_key=self._keys.peer_id,
+            purposes=said.purposes,
         ):
             if said.relay is not None:
                 raise self._changed("did not prove its key")
             raise _unproven(f"the relay at {said.url} did not sign its challenge")
         self.relay = challenge.relay
         signature = sign_proof(
-            self._keys, audience=said.audience, nonce=challenge.nonce, relay=challenge.relay
+            self._keys,
+            audience=said.audience,
+            nonce=challenge.nonce,
+            relay=challenge.relay,
+            purposes=said.purposes,
         )
         return encode_authenticate(signature, said.audience)
 

@@ -276,6 +276,10 @@ class PeerSession:
         code = _FINAL_CLOSES.get(close_code, "closed")
         return events + self._lose(RefusedError(code, text), is_final=True)
 
+    def leave(self, why: AgoraError) -> list[Event]:
+        """Give the connection up, as there is a better one; what is in flight waits again."""
+        return [] if self.state is PeerState.CLOSED else self._lose(why)
+
     # Registration
 
     def _prove(self, challenge: Challenge) -> list[Event]:

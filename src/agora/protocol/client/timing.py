@@ -24,6 +24,11 @@ class Timing:
         nack_first: Before a message whose handler failed comes again.
         nack_cap: The most that this wait grows to, doubling each time; relays take
             an hour at most.
+        blocked: For a WebSocket to open, where there is HTTP to fall back to.
+        websocket_first: Before a WebSocket that was blocked is tried again.
+        websocket_cap: The most that this wait grows to, doubling each time.
+        stream: For the first event of a stream over HTTP; one that a proxy holds back
+            longer is given up for long polls.
     """
 
     register: float = 10.0
@@ -33,3 +38,7 @@ class Timing:
     retry_cap: float = 300.0
     nack_first: float = 1.0
     nack_cap: float = MAX_NACK_DELAY
+    blocked: float = 3.0
+    websocket_first: float = 60.0
+    websocket_cap: float = 3_600.0
+    stream: float = 3.0

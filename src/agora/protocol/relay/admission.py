@@ -46,6 +46,14 @@ class ReplayWindow:
         self._max_age = max_age
         self._taken_at: OrderedDict[str, float] = OrderedDict()
 
+    def change(self, *, max_ids: int, max_age: float, is_enabled: bool) -> None:
+        """Remember more or less from now on, or nothing."""
+        self.is_enabled = is_enabled
+        self._max_ids = max_ids
+        self._max_age = max_age
+        if not is_enabled:
+            self._taken_at.clear()
+
     def has(self, key: tuple[str, str, str], now: float) -> bool:
         """Tell whether *key* was taken within the window."""
         taken_at = self._taken_at.get(_fingerprint(key))

@@ -42,6 +42,10 @@ class Announcements:
         """Whether there is something that not all have been told."""
         return bool(self._gathered)
 
+    def change_interval(self, interval: float) -> None:
+        """Gather changes for longer or shorter from now on."""
+        self._interval = interval
+
     def listen(self, session: SessionId) -> None:
         """Tell *session* of everything from now on."""
         self._listeners[session] = self._told + len(self._gathered)

@@ -46,6 +46,14 @@ class Budgets:
         self._addresses = RateTable(capacity=limits.rate_limit_max_address_messages, window=window)
         self._joins = RateTable(capacity=limits.rate_limit_max_joins, window=window)
 
+    def change_limits(self, limits: Limits) -> None:
+        """Go by other limits from now on."""
+        self._limits = limits
+        window = limits.rate_limit_window_ms / 1000
+        self._keys.change(capacity=limits.rate_limit_max_messages, window=window)
+        self._addresses.change(capacity=limits.rate_limit_max_address_messages, window=window)
+        self._joins.change(capacity=limits.rate_limit_max_joins, window=window)
+
     def check_messages(self, peer: str, address: str, cost: int, now: float) -> None:
         """
         Refuse what *peer*, or all at its *address*, may not send now.

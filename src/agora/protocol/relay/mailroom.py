@@ -85,6 +85,17 @@ class Mailroom:
             is_enabled=limits.dedup_enabled,
         )
 
+    def change_limits(self, limits: Limits) -> None:
+        """Go by other limits from now on."""
+        self._limits = limits
+        self.taken.change(
+            max_ids=limits.dedup_max_envelope_ids,
+            max_age=limits.dedup_max_age,
+            is_enabled=limits.dedup_enabled,
+        )
+        for recipient in self._recipients.values():
+            recipient.change_limits(limits)
+
     # Sessions come and go
 
     def join(self, member: Member, *, is_empty: bool) -> list[Action]:

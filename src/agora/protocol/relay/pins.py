@@ -36,6 +36,11 @@ class Pins:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def change_limits(self, limits: Limits) -> None:
+        """Go by other limits from now on; pins beyond them stay."""
+        self._limits = limits
+        self._new.change(capacity=limits.max_pins_per_address, window=_HOUR)
+
     def begin(self, peer: PeerId, address: str, now: float) -> None:
         """
         Make room for a pin that is going to be committed; :meth:`settle` says what came of it.

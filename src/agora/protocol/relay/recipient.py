@@ -76,6 +76,10 @@ class Recipient:
         self._removals = Removals(peer, max_unknown=limits.mailbox_max_messages)
         self._next_due = math.inf
 
+    def change_limits(self, limits: Limits) -> None:
+        """Go by other limits from now on; open sessions keep the window they were told of."""
+        self._limits = limits
+
     @property
     def due(self) -> float:
         """When :meth:`pulse` next has something to do; infinity while it has nothing."""

@@ -94,6 +94,13 @@ class Registry:
         self._watchers = Watchers(limits.presence_interval, self.presence.find)
         self._announcements = Announcements(limits.presence_interval)
 
+    def change_limits(self, limits: Limits) -> None:
+        """Go by other limits from now on; who is here stays."""
+        self._limits = limits
+        self._announced_limits = _announced(limits)
+        self._watchers.change_interval(limits.presence_interval)
+        self._announcements.change_interval(limits.presence_interval)
+
     def __len__(self) -> int:
         return len(self._members)
 

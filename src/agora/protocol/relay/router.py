@@ -139,6 +139,14 @@ class Router:
             last_position=config.last_position,
         )
 
+    def change_limits(self, limits: Limits) -> None:
+        """Go by other limits from now on; sessions are told by whoever has them."""
+        self._limits = limits
+        self._budgets.change_limits(limits)
+        self.pins.change_limits(limits)
+        self.registry.change_limits(limits)
+        self.mailroom.change_limits(limits)
+
     def wall_ms(self, now: float) -> int:
         """Return the time of day, in milliseconds since the Unix epoch."""
         return self._wall_ms + int(now * 1000)

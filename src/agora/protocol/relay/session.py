@@ -158,6 +158,13 @@ class RelaySession:
         self._awaited: list[_Message] = []  # until they are verified, and those behind them
         self._pongs_due: dict[int, int] = {}  # how many wait for all up to each ticket, in order
 
+    def change_limits(self, limits: Limits) -> None:
+        """Go by other limits from now on; its deadline to register stays."""
+        self._limits = limits
+        self._frames.change(
+            capacity=limits.rate_limit_max_frames, window=limits.rate_limit_window_ms / 1000
+        )
+
     # What the shell tells
 
     def receive(self, data: str | bytes, *, now: float) -> list[Action]:

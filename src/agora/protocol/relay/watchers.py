@@ -52,6 +52,10 @@ class Watchers:
         self._newcomers: dict[SessionId, int] = {}  # began since, and the count at that moment
         self._due = math.inf
 
+    def change_interval(self, interval: float) -> None:
+        """Gather changes for longer or shorter from now on."""
+        self._interval = interval
+
     def watch(self, session: SessionId, own: PeerId, watched: Watched) -> None:
         """
         Have *session* told of these from now on, and of no others; never of its *own* peer.

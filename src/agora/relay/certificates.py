@@ -1,0 +1,48 @@
+"""
+A relay's certificate: read at the start, and read again while sessions go on.
+
+A TLS context can be given another certificate at any time: who is connected
+keeps the old one, who comes gets the new one. The one rule: a context that
+serves is given nothing that has not been tried on another first.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from agora.errors import ConfigurationError
+
+__all__ = ["load_certificate", "renew_certificate"]
+
+
+def load_certificate(chain: Path, key: Path | None) -> ssl.SSLContext:
+    """
+    Return what a relay shows to who connects.
+
+    Raises:
+        ConfigurationError: When a file cannot be read, or they do not go together.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load(context, chain, key)
+    return context
+
+
+def renew_certificate(context: ssl.SSLContext, chain: Path, key: Path | None) -> None:
+    """
+    Show *chain* to whoever connects from now on.
+
+    Raises:
+        ConfigurationError: When it cannot be used; *context* is as it was.
+    """
+    load_certificate(chain, key)  # half of a pair that does not fit would stay in the context
+    _load(context, chain, key)
+
+
+def _load(context: ssl.SSLContext, chain: Path, key: Path | None) -> None:
+    try:
+        context.load_cert_chain(chain, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"cannot use certificate {chain} with key {key}: {error}"
+        ) from error
