@@ -8,7 +8,7 @@ STAMP  := $(VENV)/installed
 PURE   := $(VENV)/pure
 CORE_TESTS := tests/protocol tests/properties tests/test_frames.py tests/test_envelope.py tests/test_vectors.py
 
-.PHONY: help demo test test-pure test-long faults lint check format interop pages lock \
+.PHONY: help demo test test-pure test-long faults lint check format interop pages pictures lock \
 	core compiled pure count clean
 
 help:             ## this list
@@ -55,6 +55,9 @@ pages: $(STAMP)   ## write the pages and the picture that are made from the code
 	$(BIN)/python -m tools.reference docs/reference
 	cd tests && ../$(BIN)/python -m interop.page > ../docs/reference/differences.md
 	$(BIN)/python -m tools.picture
+
+pictures: core    ## take the documents' pictures of dashboard and chat anew, in a browser
+	$(BIN)/python -m pytest tests/browser/test_pictures.py --pictures
 
 lock: $(STAMP)    ## resolve the dependencies anew into requirements/
 	$(BIN)/python -m tools.lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shlex
 import shutil
@@ -23,6 +24,7 @@ from agora.testing import RelayInThread, relay_in_thread
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
 TUTORIAL = ROOT / "docs/tutorial/first-agents.md"
+OPERATE = ROOT / "docs/howto/operate.md"
 NEVER_LOSE = ROOT / "docs/howto/never-lose-a-message.md"
 PAGES_WITH_TESTS = [
     TUTORIAL,
@@ -80,13 +82,14 @@ def test_every_variable_that_a_page_names_is_read() -> None:
     read = {name for declared in SETTINGS.values() for name in environment_names(declared)}
     others = {"AGORA_CONFIG", "AGORA_CONFIG_DIR", "AGORA_KNOWN_RELAYS", "AGORA_RELAY_URL"}
     others.add("AGORA_COMPILE")  # the build reads it
+    others.update(re.findall(r"\{\$(\w+)", (ROOT / "deploy/Caddyfile").read_text()))
     named = {name for page in PAGES for name in re.findall(r"\bAGORA_[A-Z_]+\b", page.read_text())}
 
     assert named - read - others == set()
 
 
 def test_the_events_of_the_logs_are_those_of_the_page() -> None:
-    page = (ROOT / "docs/howto/run-a-relay.md").read_text()
+    page = OPERATE.read_text()
     table = page.split("| Event |")[1].split("\n\n")[0]
     told = {
         name for row in table.splitlines()[2:] for name in re.findall(r"`(.*?)`", row.split("|")[1])
@@ -103,7 +106,8 @@ def _sources_of_the_relays_log() -> list[Path]:
         source / "cli" / f"{name}.py" for name in ("relay", "open_files", "service_manager")
     ]
     shared = [source / "group_commit.py", *commands]
-    return [*source.glob("protocol/**/*.py"), *source.glob("relay/**/*.py"), *shared]
+    folders = ("protocol", "mailbox", "relay")
+    return [*(path for folder in folders for path in source.glob(f"{folder}/**/*.py")), *shared]
 
 
 # Claims, each held by a test
@@ -356,3 +360,53 @@ async def test_the_agent_of_the_readme_echoes(tmp_path: Path, agora_relay: Relay
 
     assert reply.payload == {"text": "you said: hello"}
     await _interrupt(echo)
+
+
+# The drill
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="systemd is not there")
+async def test_the_drill_brings_back_what_a_relay_has_kept(tmp_path: Path) -> None:
+    live, safe = tmp_path / "live", tmp_path / "safe"
+    safe.mkdir()
+    text = OPERATE.read_text().split("### The drill")[1]
+    [block, *_] = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    block = block.replace("/var/lib/agora", str(live)).replace("/var/backups/agora", str(safe))
+    commands = re.findall(r"^\$ (.*)$", block, re.MULTILINE)
+    alice, bob = agora.Identity.generate(), agora.Identity.generate()
+    relay, url = await _start_relay(live)
+    async with agora.Client(url, bob):
+        pass  # has proven its key, and so has a mailbox
+    async with agora.Client(url, alice) as sender:
+        receipts = [await sender.send(bob.peer_id, number) for number in range(3)]
+        known = sender.relay
+
+    for command in commands:
+        match command.split():
+            case ["systemctl", "stop", *_]:
+                relay.terminate()
+                await relay.communicate()
+            case ["systemctl", "start", *_]:
+                relay, url = await _start_relay(live)
+            case ["agora", *words]:
+                words = [*words, "--data-dir", str(live)]
+                output, _ = await (await _start(tmp_path, "-m", "agora", *words)).communicate()
+            case words:
+                subprocess.run(words, check=True)  # noqa: ASYNC221
+
+    async with agora.Client(url, bob) as recipient:
+        received = [(await anext(recipient)).payload for _ in range(3)]
+        assert recipient.relay == known
+    relay.terminate()
+    await relay.communicate()
+    assert [receipt.status for receipt in receipts] == ["stored"] * 3
+    assert received == [0, 1, 2]
+    assert b"1 mailbox: 3 messages" in output  # which `list` said last
+
+
+async def _start_relay(folder: Path) -> tuple[asyncio.subprocess.Process, str]:
+    words = ["relay", "--log-json", "--port", "0", "--data-dir", str(folder)]
+    relay = await _start(folder.parent, "-m", "agora", *words)
+    while (event := json.loads(await _line(relay)))["event"] != "listening":
+        pass
+    return relay, event["url"]

@@ -22,6 +22,7 @@ from agora.relay import Relay
 from agora.testing import relay_in_thread
 from tests.client.talking import take, there
 from tests.faults.speaker import envelope_from, speaker
+from tests.relay.http.talking import http_peer
 from tests.support import DEADLINE, agent, eventually
 
 PLACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -188,6 +189,26 @@ async def test_a_place_that_is_none_is_refused_with_the_message(odd: object) -> 
 
     assert frame["code"] == "invalid_message"
     assert '"traceparent"' in frame["message"]
+
+
+async def test_a_place_comes_by_http_as_it_does_by_websocket(seen: Seen) -> None:
+    odd, right = {"traceparent": "odd"}, {"traceparent": PLACE}
+    async with Relay(port=0, http_port=0) as relay, there(relay.url) as bob, http_peer(relay) as me:
+
+        async def say(members: dict[str, str], headers: dict[str, str]) -> int:
+            body = {"envelope": me.letter(bob.peer_id, "hello").to_dict(), "wait": 0, **members}
+            return (await me.ask("POST", "/v1/send", json=body, headers=headers)).status_code
+
+        codes = [await say(right, {}), await say({}, right), await say({}, odd)]
+        places = [(await take(bob)).traceparent for _ in codes]
+        codes.append(await say(odd, {}))
+        own = me.letter(me.id, "to myself").to_dict()
+        await me.post("/v1/send", {"envelope": own, "wait": 0, "traceparent": PLACE})
+        [message] = await me.poll()
+
+    assert codes == [202, 202, 202, 400]
+    assert places == [PLACE, PLACE, None]
+    assert message["traceparent"] == PLACE
 
 
 async def test_without_an_active_span_nothing_is_told(seen: Seen) -> None:

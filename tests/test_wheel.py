@@ -97,6 +97,20 @@ def test_the_wheel_is_typed_and_carries_its_licence(client_python: Path, tmp_pat
 
 
 @pytest.mark.timeout(300)
+def test_the_wheel_carries_the_pages(client_python: Path, tmp_path: Path) -> None:
+    pages = ROOT / "src/agora/relay/http/pages"
+    script = (
+        "import importlib.resources as r, pathlib as p; "
+        "top = p.Path(str(r.files('agora'))) / 'relay/http/pages'; "
+        "print(*sorted(str(f.relative_to(top)) for f in top.rglob('*.*')))"
+    )
+
+    packed = _run(client_python, "-c", script, folder=tmp_path).stdout.split()
+
+    assert packed == sorted(str(path.relative_to(pages)) for path in pages.rglob("*.*"))
+
+
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_a_compiled_wheel_is_for_one_platform_and_runs_compiled(tmp_path: Path) -> None:
     wheel, _ = _build_wheel(tmp_path, AGORA_COMPILE="always")

@@ -35,7 +35,9 @@ from agora.keys import KeyPair
 from agora.known_relays import KnownRelays
 from agora.limits import Limits
 from agora.relay.config import SETTINGS, LogConfig, environment_names
+from agora.relay.http.document import document
 from agora.relay.http.exposition import METRICS, Metric
+from agora.relay.http.reference import reference
 from agora.settings import Effect, bounds
 from agora.testing import conformance, conversation
 from agora.testing.clock import ManualClock
@@ -130,6 +132,14 @@ def _allowed(declared: Field[Any]) -> str:
     if declared.metadata["maximum"] is None:
         return f"from {smallest:g}"
     return f"{smallest:g} to {largest:g}"
+
+
+# HTTP
+
+
+def http_page() -> str:
+    """Return docs/reference/http.md."""
+    return f"# The HTTP API\n\n{_MADE}\n{reference(document())}"
 
 
 # Commands
@@ -500,6 +510,7 @@ def _first_line(kind: type) -> str:
 PAGES = {
     "cli.md": cli_page,
     "codes.md": codes_page,
+    "http.md": http_page,
     "metrics.md": metrics_page,
     "python.md": python_page,
     "settings.md": settings_page,

@@ -334,6 +334,7 @@ class Limits:
         reason="the pause between two polls of an agent that thinks",
         overflow="its session ends; what it has not acked is in its mailbox",
         minimum=0.0,
+        effect=Effect.NEW_CONNECTIONS,
     )
     http_max_wait: float = _bound(
         60.0,
@@ -350,6 +351,7 @@ class Limits:
         reason="a large body on a slow link; who writes a byte now and then holds a connection",
         overflow="HTTP 408, and the connection is closed",
         minimum=0.01,
+        effect=Effect.NEW_CONNECTIONS,
     )
     http_idle_timeout: float = _bound(
         75.0,
@@ -358,6 +360,7 @@ class Limits:
         reason="longer than the pause between two polls, so that the next one finds it open",
         overflow="it is closed",
         minimum=0.01,
+        effect=Effect.NEW_CONNECTIONS,
     )
     http_write_timeout: float = _bound(
         30.0,
@@ -366,6 +369,7 @@ class Limits:
         reason="a phone in a tunnel comes out again; a stuck one holds memory",
         overflow="the connection is dropped",
         minimum=0.01,
+        effect=Effect.NEW_CONNECTIONS,
     )
     http_max_head_bytes: int = _bound(
         32_768,
@@ -374,6 +378,7 @@ class Limits:
         reason="a token with all its claims fits ten times",
         overflow="HTTP 431, and the connection is closed",
         minimum=1024,
+        effect=Effect.NEW_CONNECTIONS,
     )
     max_challenges: int = _bound(
         10_000,

@@ -19,7 +19,7 @@ __all__ = ["Effect", "bounds", "check_setting", "setting"]
 
 
 class Effect(StrEnum):
-    """When a new value of a setting counts that a running relay is told of."""
+    """When a new value of a setting counts that a running relay is told of: for whom."""
 
     RESTART = "restart"
     AT_ONCE = "at once"

@@ -6,7 +6,7 @@ import os
 import shutil
 from typing import Final
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, WebError
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, WebError
 
 __all__ = [
     "ADMIN_TOKEN",
@@ -15,6 +15,7 @@ __all__ = [
     "WHY_SKIPPED",
     "Complaints",
     "chromium",
+    "hard_to_read",
 ]
 
 FLAGS: Final = [
@@ -25,6 +26,7 @@ FLAGS: Final = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP relay.test 127.0.0.1",  # a name that browsers do not trust
 ]
 
 WHY_SKIPPED: Final = "no browser: apt install chromium, or say where one is in CHROMIUM"
@@ -75,3 +77,43 @@ class Complaints:
 
     def _take_error(self, error: WebError) -> None:
         self._heard.append(str(error.error))
+
+
+def hard_to_read(page: Page) -> list[str]:
+    """Return the texts of a page whose contrast is below 4.5 (WCAG 2.2, AA), with what it is."""
+    found: list[tuple[str, float]] = page.evaluate(_CONTRASTS)
+    assert found, "a page that shows nothing"
+    return [f"{text}: {ratio:.2f}" for text, ratio in found if ratio < 4.5]
+
+
+_CONTRASTS: Final = """() => {
+    const channels = (colour) => {
+        const canvas = document.createElement("canvas").getContext("2d");
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = (colour) => channels(colour).slice(0, 3)
+        .map((value) => value / 255)
+        .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0);
+    const behind = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const { backgroundColor } = getComputedStyle(at);
+            if (channels(backgroundColor)[3] === 255) return backgroundColor;
+        }
+        return getComputedStyle(document.documentElement).backgroundColor;
+    };
+    const found = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+        const element = node.parentElement;
+        const seen = { opacityProperty: true, visibilityProperty: true };
+        if (!node.data.trim() || !element.checkVisibility(seen)) continue;
+        const { color } = getComputedStyle(element);
+        const [one, other] = [light(color), light(behind(element))].sort((a, b) => b - a);
+        const ratio = (one + 0.05) / (other + 0.05);
+        found.push([node.data.slice(0, 40), ratio]);
+    }
+    return found;
+}"""

@@ -31,7 +31,9 @@ HERE = Path(__file__).parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--pictures", action="store_true", help="make the pictures of the documents, and nothing else"
+        "--pictures",
+        action="store_true",
+        help="make the pictures of the documents too",
     )
 
 
@@ -57,9 +59,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def relay() -> Iterator[RelayInThread]:
-    """A relay with both doors, for all tests of a module."""
-    with relay_in_thread(http_port=0) as running:
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayInThread]:
+    """A relay with both doors and a disk, for all tests of a module."""
+    with relay_in_thread(http_port=0, data_dir=tmp_path_factory.mktemp("relay")) as running:
         yield running
 
 
@@ -98,7 +100,7 @@ def person(new_page: Callable[..., Page], relay: RelayInThread) -> Callable[...,
     """A function that has somebody take part, in a browser of their own."""
 
     def take_part(name: str, **options: Any) -> Person:
-        return Person(new_page(**options), relay.http_url, name)
+        return Person(new_page(**options), relay.http_url or "", name)
 
     return take_part
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from playwright.sync_api import Locator, Page, expect
 
-__all__ = ["Person"]
+__all__ = ["Named", "Person"]
+
+
+class Named(Protocol):
+    """A peer, in a browser or not."""
+
+    @property
+    def peer_id(self) -> str: ...
+
+    @property
+    def name(self) -> str | None: ...
 
 
 class Person:
@@ -35,14 +45,17 @@ class Person:
 
     # Whom to talk to
 
-    def row(self, name: str) -> Locator:
-        """Return the row of a conversation, or of somebody online."""
-        return self.page.locator(".side .row", has=self.page.get_by_text(name, exact=True))
+    def row(self, who: Named | str) -> Locator:
+        """Return the row of a peer, or of the conversation of this name."""
+        if isinstance(who, str):
+            return self.page.locator(".side .row", has=self.page.get_by_text(who, exact=True))
+        return self.page.locator(f'.side [data-key="{who.peer_id}"] .row')
 
-    def open(self, name: str) -> None:
+    def open(self, who: Named | str) -> None:
         """Open a conversation from the list."""
-        self.row(name).click()
-        expect(self.page.locator("#title")).to_have_text(name)
+        self.row(who).click()
+        name = who if isinstance(who, str) else who.name
+        expect(self.page.locator("#title")).to_have_text(name or "")
 
     def write_to(self, *peers: str) -> None:
         """Begin a conversation with these peer ids."""

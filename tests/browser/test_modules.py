@@ -6,15 +6,19 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from agora.canonical import canonical_text
 from agora.envelope import open_envelope, seal
 from agora.keys import REFUSED_POINTS, KeyPair, is_peer_id
 from agora.protocol.proof import audience_of
+from agora.relay.http.pages import assets_url
+from agora.testing import RelayInThread
 from tests.test_vectors import (
     APPENDIX,
     BEYOND,
@@ -26,21 +30,22 @@ from tests.test_vectors import (
     expected_verdict,
 )
 
-VERDICTS = """async ([texts, module]) => {
-    const { open } = await import(module);
-    const verdict = (text) => open(text).then(() => "valid", (error) => error.reason ?? `${error}`);
-    return Promise.all(texts.map(verdict));
-}"""
+
+@pytest.fixture(scope="module")
+def somewhere(browser: Browser, relay: RelayInThread) -> Iterator[Page]:
+    """A page of the relay's that does nothing by itself."""
+    with closing(browser.new_page()) as page:
+        page.goto(f"{relay.http_url}{assets_url()}/icon.svg")
+        yield page
 
 
 @pytest.fixture
-def module(page: Page, pages_url: str, assets: str) -> Any:
-    """A function that runs a function of a module of the pages in the browser."""
-    page.goto(pages_url)
+def module(somewhere: Page) -> Any:
+    """A function that runs something with a module of the pages, as ``m``, in the browser."""
 
     def run(name: str, source: str, argument: object = None) -> Any:
         body = f"async ([module, argument]) => {{ const m = await import(module); {source} }}"
-        return page.evaluate(body, [f"{assets}/{name}", argument])
+        return somewhere.evaluate(body, [f"{assets_url()}/{name}", argument])
 
     return run
 
@@ -67,9 +72,7 @@ def test_every_envelope_of_the_reference_is_opened_and_written_again(module: Any
     assert [one["written"] for one in opened] == [vector["envelope_json"] for vector in vectors]
 
 
-def test_every_envelope_of_the_reference_is_sealed_byte_for_byte(
-    module: Any, assets: str
-) -> None:
+def test_every_envelope_of_the_reference_is_sealed_byte_for_byte(module: Any) -> None:
     vectors = [vector for vector in VECTORS["cases"] if vector["name"] not in QUIRK_ROWS]
     said = [
         {
@@ -83,7 +86,7 @@ def test_every_envelope_of_the_reference_is_sealed_byte_for_byte(
         for vector in vectors
     ]
     source = f"""
-        const {{ KeyPair }} = await import("{assets}/agora/keys.js");
+        const {{ KeyPair }} = await import("{assets_url()}/agora/keys.js");
         const one = async ({{ key, payload, ...said }}) => {{
             const keys = await KeyPair.fromHex(key);
             return JSON.stringify(await m.seal(keys, {{ ...said, payload: JSON.parse(payload) }}));
@@ -136,7 +139,8 @@ def test_the_vectors_of_the_appendix_verify(module: Any) -> None:
     ]
     source = """
         const bytes = (text) => new TextEncoder().encode(text);
-        return Promise.all(argument.map(([key, signature, text]) => m.verify(key, signature, bytes(text))));
+        const one = ([key, signature, text]) => m.verify(key, signature, bytes(text));
+        return Promise.all(argument.map(one));
     """
 
     assert module("agora/keys.js", source, vectors) == [True] * len(vectors)
@@ -145,8 +149,10 @@ def test_the_vectors_of_the_appendix_verify(module: Any) -> None:
 def test_every_number_is_written_as_node_writes_it(module: Any) -> None:
     # As the bits of the double: on the way through the driver's JSON some would change.
     source = """
-        const number = (bits) => new DataView(Uint8Array.from(bits.match(/../g), (b) => parseInt(b, 16)).buffer).getFloat64(0);
-        return argument.map((bits) => m.canonicalText(number(bits)));
+        const byte = (digits) => parseInt(digits, 16);
+        const bytes = (digits) => Uint8Array.from(digits.match(/../g), byte);
+        const number = (digits) => new DataView(bytes(digits).buffer).getFloat64(0);
+        return argument.map((digits) => m.canonicalText(number(digits)));
     """
 
     written = module("agora/canonical.js", source, [bits for bits, _ in NUMBERS])
@@ -165,17 +171,18 @@ def test_the_same_keys_are_refused(module: Any) -> None:
     assert judged == [is_peer_id(key) for key in keys]
 
 
-def test_each_side_opens_what_the_other_has_sealed(module: Any, assets: str) -> None:
+def test_each_side_opens_what_the_other_has_sealed(module: Any) -> None:
     keys = KeyPair.generate()
     ours = seal(keys, type="publish", payload={"text": "hé 😀"}, to="*", timestamp_ms=1)
     source = f"""
-        const {{ KeyPair }} = await import("{assets}/agora/keys.js");
+        const {{ KeyPair }} = await import("{assets_url()}/agora/keys.js");
         const keys = await KeyPair.generate();
-        const locked = await keys.locked();
+        const wasOpen = keys.isOpen;
+        await keys.lock();
         const to = argument.to, payload = {{ text: "ünd 😀", n: [1e21, -0] }};
-        const sealed = await m.seal(locked, {{ type: "publish", payload, to, timestamp: 5 }});
+        const sealed = await m.seal(keys, {{ type: "publish", payload, to, timestamp: 5 }});
         const opened = await m.open(argument.theirs);
-        return [keys.peerId, JSON.stringify(sealed), opened.payload, keys.isOpen, locked.isOpen];
+        return [keys.peerId, JSON.stringify(sealed), opened.payload, wasOpen, keys.isOpen];
     """
 
     peer, sealed, payload, was_open, is_open = module(

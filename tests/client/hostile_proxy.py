@@ -42,6 +42,7 @@ class HostileProxy:
         loses: How many of the next answers to sends get lost, with their connection.
         canned: What is answered next in the relay's place: to requests for a path, once each.
         asked: What was asked of it, as ``POST /v1/send``.
+        heads: The same, with the headers.
     """
 
     def __init__(self) -> None:
@@ -53,6 +54,8 @@ class HostileProxy:
         self.loses = 0
         self.canned: deque[tuple[str, str]] = deque()
         self.asked: list[str] = []
+        self.heads: list[str] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
     @property
@@ -80,6 +83,11 @@ class HostileProxy:
             self._writers.discard(writer)
             writer.close()
 
+    def cut_streams(self) -> None:
+        """Let every answer end that is under way; from any thread."""
+        assert self._loop is not None, "it is running"
+        self._loop.call_soon_threadsafe(self.cut_all)
+
     def cut_all(self) -> None:
         """Let every connection end; to be called in the proxy's own thread."""
         for writer in self._writers:
@@ -89,6 +97,7 @@ class HostileProxy:
         head = await reader.readuntil(b"\r\n\r\n")
         method, path, _ = head.decode().split(" ", 2)
         self.asked.append(f"{method} {path.partition('?')[0]}")
+        self.heads.append(head.decode())
         if b"upgrade: websocket" in head.lower():
             await self._upgrade(head, reader, writer)
         elif self.canned and path.startswith(self.canned[0][0]):
@@ -181,7 +190,8 @@ def hostile_proxy() -> Iterator[HostileProxy]:
 
     async def serve() -> None:
         stopping = asyncio.Event()
-        stop.append((asyncio.get_running_loop(), stopping))
+        proxy._loop = asyncio.get_running_loop()
+        stop.append((proxy._loop, stopping))
         server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
         proxy.port = server.sockets[0].getsockname()[1]
         started.set()

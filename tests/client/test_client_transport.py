@@ -137,7 +137,10 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one CONNECT, and carry bytes both ways until either side ends."""
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except asyncio.IncompleteReadError:
+            return writer.close()  # given up before it was asked
         method, place, _ = head.split(" ", 2)
         assert method == "CONNECT"
         self.asked.append(place)

@@ -80,6 +80,14 @@ class WaitedClient(_Waited):
         """Put a message into the outbox."""
         return _Waited(self._original.post(*args, **kwargs))
 
+    def listen(self, listener: Callable[[Any], object]) -> Callable[[], None]:
+        """Call a listener here with what happens there."""
+        loop = asyncio.get_running_loop()
+        stop: Callable[[], None] = self._original.listen(
+            lambda event: loop.call_soon_threadsafe(listener, event)
+        )
+        return stop
+
     @property
     def outbox(self) -> tuple[Any, ...]:
         """What waits."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import ssl
 import weakref
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -108,6 +110,22 @@ async def test_a_renewed_certificate_is_shown_to_who_comes_and_sessions_stay(
                 pass
 
 
+async def test_http_shows_the_renewed_certificate_too(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    renewed = make_certificates(tmp_path / "second")
+    config = RelayConfig(port=0, http_port=0, **certificates.settings)
+
+    async with Relay(config) as relay:
+        await relay.reload(RelayConfig(port=0, http_port=0, **renewed.settings))
+        place = urlsplit(relay.http_url or "")
+        _, writer = await asyncio.open_connection(
+            place.hostname, place.port, ssl=renewed.trusting()
+        )
+        writer.close()
+        await writer.wait_closed()
+
+
 @pytest.mark.parametrize("what", ["chain", "key", "gone", "other key"])
 async def test_a_certificate_that_cannot_be_changes_nothing(
     certificates: Certificates, tmp_path: Path, what: str
@@ -139,3 +157,34 @@ async def test_tls_itself_is_switched_by_a_restart(certificates: Certificates) -
             assert await plain.answers() == []
 
     assert change.waiting == ("tls_cert", "tls_key")
+
+
+# The second door
+
+
+async def test_http_goes_by_the_new_limits_too() -> None:
+    async with Relay(port=0, http_port=0) as relay:
+        before = await _post(relay, b"{}" * 600)
+        change = await relay.reload(
+            RelayConfig(
+                port=0, http_port=0, max_frame_bytes=1024, rate_limit_max_address_requests=3
+            )
+        )
+        after = [await _post(relay, b"{}" * 600) for _ in range(3)]
+
+    assert change.waiting == ()
+    assert before == 400
+    assert after == [413, 413, 429]  # the first counts still
+
+
+async def _post(relay: Relay, body: bytes) -> int:
+    """Ask for a challenge with this body, on a connection of its own; return the status."""
+    assert relay.http_url is not None
+    place = urlsplit(relay.http_url)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    head = f"POST /v1/challenge HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    status = int((await reader.readline()).split()[1])
+    writer.close()
+    await writer.wait_closed()
+    return status

@@ -166,12 +166,14 @@ class RelayConfig(Limits):
         unit="",
         help="web pages that may use the HTTP API, by their origins, comma-separated; * for all",
         reason="a token is no cookie: no page has one that was not given to it",
+        effect=Effect.NEW_CONNECTIONS,
     )
     trusted_proxies: tuple[str, ...] = setting(
         (),
         unit="",
         help="addresses or networks of proxies whose X-Forwarded-For is believed, comma-separated",
         reason="anybody can write that header; rates count by address",
+        effect=Effect.NEW_CONNECTIONS,
     )
     jwt_secret: tuple[str, ...] = setting(
         (),

@@ -303,6 +303,8 @@ class Relay:
                 self._listener = replace(self._listener, **_of_listener(change.config))
             self._node.change_limits(change.config)
             self.overview.limits = change.config
+            if self._http is not None:
+                await self._http.change_config(change.config)
             return change
 
     async def close(self) -> None:

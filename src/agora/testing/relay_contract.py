@@ -93,7 +93,7 @@ class RelayContract:
 
     # One message
 
-    @pytest.mark.parametrize("payload", ["hello", {"grüße": ["👋", None, 1.5]}, None, "\ud800", {}])
+    @pytest.mark.parametrize("payload", ["hello", {"grüße": ["👋", None, 1.5]}, None, {}])
     @_conversation
     async def test_a_message_comes_as_it_was_sent(self, payload: Any) -> None:
         async with self._present() as bob, self.new_client(KeyPair.generate()) as alice:

@@ -13,9 +13,9 @@ import pytest
 
 from agora.errors import ConfigurationError
 from agora.keys import KeyPair
-from agora.protocol.proof import OVER_HTTP, OVER_WEBSOCKET, sign_proof
 from agora.mailbox import MailboxBounds
 from agora.mailbox.opening import open_mailbox
+from agora.protocol.proof import OVER_HTTP, OVER_WEBSOCKET, sign_proof
 from agora.relay import Relay, RelayConfig
 from agora.relay.http.errors import ApiError
 from agora.relay.http.tokens import Revocations, Secrets, Tokens

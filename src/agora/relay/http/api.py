@@ -15,9 +15,10 @@ from litestar import delete, get, post
 from litestar.params import JSONBody, QueryParameter, RawBody
 from litestar.types import Receive
 
-from agora.codes import ErrorCode
+from agora.codes import ErrorCode, HttpErrorCode
 from agora.envelope import EVERYONE
 from agora.frames import encode_broadcast, encode_submit
+from agora.frames.members import is_traceparent
 from agora.keys import PeerId
 from agora.relay.http import legacy, shapes
 from agora.relay.http.answers import Json, json_answer
@@ -36,7 +37,11 @@ __all__ = ["ROUTES", "until_gone"]
 async def challenge(
     request: AnyRequest, door: ThisDoor, data: JSONBody[shapes.ChallengeRequest]
 ) -> shapes.Challenge:
-    """Ask for a challenge, the first step of a registration."""
+    """
+    Ask for a challenge, the first step of a registration.
+
+    It serves once, for the key that asked, until `expiresAt`.
+    """
     door.check_open()
     made = door.challenges.make(
         PeerId(data.publicKey),
@@ -52,7 +57,11 @@ async def challenge(
 async def register(
     door: ThisDoor, data: JSONBody[shapes.RegisterRequest]
 ) -> Json[shapes.Registered]:
-    """Prove a key by signing the challenge, and get a token for it."""
+    """
+    Prove a key by signing the challenge, and get a token for it.
+
+    Other tokens of the key stay good. A proof that fails uses its challenge up.
+    """
     door.check_open()
     peer = PeerId(data.publicKey)
     door.check_name(data.name)
@@ -64,7 +73,11 @@ async def register(
 
 @delete("/v1/disconnect", status_code=200)
 async def disconnect(door: ThisDoor, token: ThisToken) -> shapes.Done:
-    """Revoke the token, and end what it has open."""
+    """
+    Revoke the token, and end what it has open.
+
+    Mail that was not acked waits for the next token of the same key.
+    """
     door.forget_key(token)
     write_down = door.tokens.revocations.add(token)
     door.sessions.end(token)
@@ -83,18 +96,46 @@ async def send(
     data: JSONBody[shapes.SendRequest],
     body: RawBody,
 ) -> Json[shapes.Sent]:
-    """Send an envelope; the answer comes when it is delivered or stored."""
+    """
+    Send an envelope.
+
+    The answer comes when each recipient has it, or its mailbox; it is an error when none
+    has. Sending the same envelope again is harmless, and tells what became of it.
+    """
     text, claimed_id = _envelope_text(body), data.envelope.get("id")
     to = _recipients(data.to or data.envelope.get("to"))
     asked = Asked(claimed_id if isinstance(claimed_id, str) else None, set(to))
     frame = (
         encode_broadcast(text)
         if to == [EVERYONE]
-        else encode_submit(to, text, confirm=data.confirm, after=data.after)
+        else encode_submit(
+            to,
+            text,
+            confirm=data.confirm,
+            after=data.after,
+            traceparent=_place(request, data.traceparent),
+        )
     )
     session = door.sessions.of(token)
-    await session.submit(address_of(request), frame, asked, at_most=door.config.http_max_wait)
+    at_most = door.config.http_max_wait
+    await session.submit(address_of(request), frame, asked, wait=data.wait, at_most=at_most)
     return _sent(asked)
+
+
+def _place(request: AnyRequest, said: str | None) -> str | None:
+    """
+    Return where in a trace a message is: as it says, or the header that whatever traces adds.
+
+    Raises:
+        ApiError: ``invalid_message`` where it says what is none; such a header is left out, as
+            W3C has it, for nobody wrote it for us.
+    """
+    if said is None:
+        header = request.headers.get("traceparent")
+        return header if is_traceparent(header) else None
+    if not is_traceparent(said):
+        raise ApiError(ErrorCode.INVALID_MESSAGE, 'Invalid message: invalid "traceparent"')
+    return said
 
 
 def _envelope_text(body: bytes) -> str:
@@ -154,7 +195,12 @@ async def messages(
         int, QueryParameter(ge=1, le=1_000, description="Most messages to get.")
     ] = 100,
 ) -> Json[shapes.Messages]:
-    """Get mail, the oldest first; waits for it (long poll). It comes again until it is acked."""
+    """
+    Get mail, the oldest first.
+
+    With `wait` the answer comes as soon as there is any (long poll). Mail comes again
+    until it is acked; a broadcast comes once.
+    """
     session = door.sessions.of(token)
     with session.receive(address_of(request)) as postbox:
         if not postbox.has_letters:
@@ -216,16 +262,40 @@ async def ack(
     token: ThisToken,
     data: JSONBody[shapes.Ack],
 ) -> shapes.Done:
-    """Say that these messages are done with; they do not come again."""
+    """
+    Say that these messages are done with.
+
+    They do not come again, to whatever session or token of the key they came. Unknown
+    ids change nothing.
+    """
     door.sessions.of(token).ack(address_of(request), data.ids)
     return shapes.Done()
 
 
 @post("/v1/nack", status_code=200)
 async def nack(door: ThisDoor, token: ThisToken, data: JSONBody[shapes.Nack]) -> shapes.Done:
-    """Have these messages come again, after a while."""
+    """
+    Have these messages come again, after a while.
+
+    For messages that this token was given; after ten times one is given up, and its
+    sender told.
+    """
     door.sessions.of(token).nack(data.ids, data.delayMs / 1000)
     return shapes.Done()
+
+
+@get("/v1/messages/replay")
+async def replay(
+    token: ThisToken,
+    since: Annotated[str, QueryParameter(description="A time, as ISO 8601 has it.")] = "",
+) -> shapes.Messages:
+    """
+    Get mail that was acked already.
+
+    No relay keeps any yet, so the answer is 501; the reference has this request.
+    """
+    text = "Replay endpoint is not enabled on this relay"
+    raise ApiError(HttpErrorCode.NOT_ENABLED, text)
 
 
 # Who is there
@@ -238,7 +308,12 @@ async def peers(
     after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
     limit: Annotated[int, QueryParameter(ge=1, le=1_000, description="Most peers to get.")] = 1_000,
 ) -> shapes.Peers:
-    """Get the peers that can be reached: those online, and listed ones that have a mailbox."""
+    """
+    Get the peers that can be reached.
+
+    Those online, and those away that the operator has listed; by peer id, a page at a
+    time.
+    """
     found, total = door.node.peers(token.publicKey, after=after, at_most=limit + 1)
     listed = [
         shapes.Peer(
@@ -253,4 +328,4 @@ async def peers(
     return shapes.Peers(listed, total, listed[-1].publicKey if len(found) > limit else None)
 
 
-ROUTES = (challenge, register, disconnect, send, messages, ack, nack, peers)
+ROUTES = (challenge, register, disconnect, send, messages, ack, nack, replay, peers)

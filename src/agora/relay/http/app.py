@@ -13,18 +13,19 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.types import ASGIApp
 
 from agora.codes import ErrorCode, HttpErrorCode
-from agora.relay.http import api, events, watch
+from agora.relay.http import api, docs, events, watch
 from agora.relay.http.answers import json_answer
 from agora.relay.http.callers import AnyRequest, authenticate
 from agora.relay.http.door import Door
 from agora.relay.http.errors import ApiError
 from agora.relay.http.gate import Gate
+from agora.relay.http.pages import PAGE_ROUTES
 
 __all__ = ["make_app"]
 
 _log = logging.getLogger("agora.relay")
 
-ROUTES = (*api.ROUTES, *events.ROUTES, *watch.ROUTES)
+ROUTES = (*api.ROUTES, *events.ROUTES, *docs.ROUTES, *watch.ROUTES, *PAGE_ROUTES)
 """Everything that is served."""
 
 
@@ -53,7 +54,7 @@ def make_app(door: Door) -> ASGIApp:
     return Gate(inner, door.config, door.rates, watch.ALWAYS_ANSWERED)
 
 
-def _check_media_type(request: AnyRequest) -> None:
+async def _check_media_type(request: AnyRequest) -> None:
     """
     Refuse a body that says to be something else than JSON; one that says nothing may be.
 

@@ -71,6 +71,11 @@ class Challenges:
         self._clock = clock
         self._open: dict[str, _Open] = {}
 
+    def change(self, *, most: int, lifetime: float) -> None:
+        """Go by other bounds from now on."""
+        self._most = most
+        self._lifetime = lifetime
+
     def __len__(self) -> int:
         return len(self._open)
 

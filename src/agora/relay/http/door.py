@@ -60,6 +60,14 @@ class Door:
     keys: dict[str, tuple[int, KeyPair]] = field(default_factory=dict, repr=False)
     is_stopping: bool = False
 
+    def change_config(self, config: RelayConfig) -> None:
+        """Go by other limits from now on; sessions that are open keep their grace."""
+        self.config = config
+        self.rates.change_limits(config)
+        self.sessions.change(grace=config.http_session_grace, most=config.max_http_sessions)
+        self.challenges.change(most=config.max_challenges, lifetime=config.register_timeout)
+        self.tokens.revocations.most = config.max_revoked_tokens
+
     def check_open(self) -> None:
         """
         Refuse a request while the relay stops: what it asked for would not be done.

@@ -1,9 +1,11 @@
 """
 ``/v1/events``: mail and presence as server-sent events, for as long as the client listens.
 
-An event's data is the frame that the node wrote. Mail has an id, by which a
+Receipts and errors come too, of what was sent and was answered before they were known. An
+event's data is the frame that the node wrote. Mail has an id, by which a
 client that comes back is spared what it has already; presence has none, as its
-present state is told at the beginning.
+present state is told at the beginning. A client behind a proxy that holds a stream back
+asks for the same in answers that end (``wait``).
 
 Source: WHATWG HTML, section 9.2, Server-sent events.
 """
@@ -13,12 +15,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import Meta
 
 from agora.codes import CloseCode, ErrorCode
 from agora.frames import WATCH_ALL, WATCH_NONE, Watched
@@ -46,13 +50,40 @@ async def events(
             description="Whose presence to tell: `all`, `none`, or peer ids, by commas."
         ),
     ] = "all",
+    wait: Annotated[
+        Annotated[float, Meta(ge=0, le=86_400)] | None,
+        QueryParameter(
+            description="Long poll, for where streams do not get through: the answer ends behind "
+            "the first events, or after so many seconds without. `Last-Event-ID` goes on from "
+            "the poll before.",
+        ),
+    ] = None,
+    receives: Annotated[
+        bool,
+        QueryParameter(
+            name="receive",
+            description="Whether to get mail. Who does not is not online for others by this.",
+        ),
+    ] = True,
     last_event_id: Annotated[
         str,
         HeaderParameter(name="Last-Event-ID", description="The id of the event that came last."),
     ] = "",
 ) -> ASGIApp:
-    """Get mail and presence as server-sent events."""
-    return _Events(door, token, address_of(request), _read_watched(presence), last_event_id)
+    """
+    Get mail and presence as server-sent events.
+
+    The data of an event is JSON: of `message` as in `/v1/messages`, of `presence`
+    `{"online":[…],"offline":[…]}`, of `receipt` and `error` as in an answer of `/v1/send`
+    that waited for nothing, of `closed` `{"code":…,"reason":…}`. A message comes
+    once in a stream, and again in the next one until it is acked, unless that begins
+    behind its id. With `wait` the answer ends behind the first events that there are.
+    """
+    asked = _Asked(_read_watched(presence), receives, last_event_id)
+    if wait is None:
+        return _Events(door, token, address_of(request), asked)
+    at_most = min(wait, door.config.http_max_wait)
+    return _Poll(door, token, address_of(request), asked, at_most)
 
 
 ROUTES = (events,)
@@ -70,6 +101,15 @@ def _read_watched(text: str) -> Watched:
     return Watched(peers=frozenset(peers))  # type: ignore[arg-type]  # checked just now
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which events are asked for."""
+
+    watched: Watched
+    receives: bool
+    last_event_id: str
+
+
 class _Events:
     """One stream, as the ASGI application that writes it."""
 
@@ -78,32 +118,37 @@ class _Events:
         door: ThisDoor,
         token: ThisToken,
         address: str,
-        watched: Watched,
-        last_event_id: str,
+        asked: _Asked,
     ) -> None:
         self._door = door
         self._token = token
         self._address = address
-        self._watched = watched
-        self._last_event_id = last_event_id
+        self._asked = asked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write events until the client, the session, the token or the relay ends it."""
         session = self._door.sessions.of(self._token)
-        with session.receive(self._address) as postbox:
-            reader = Reader(self._resumed(postbox), self._watched)
+        with session.listen(self._address, receives=self._asked.receives) as postbox:
+            reader = Reader(self._resumed(postbox), self._asked.watched)
             with postbox.reading(reader), session.watch(postbox, reader):
                 await self._write(postbox, reader, receive, send)
 
     def _resumed(self, postbox: Postbox) -> int:
         """Return what the client has got of this session's mail; of another's it is unknown."""
-        session, _, number = self._last_event_id.partition("-")
-        is_known = session == _short(postbox) and number.isdecimal() and len(number) < 20
+        number = self._asked.last_event_id.partition("-")[2]
+        is_known = self._is_of(postbox) and number.isdecimal() and len(number) < 20
         return int(number) if is_known else 0
 
-    async def _write(self, postbox: Postbox, reader: Reader, receive: Receive, send: Send) -> None:
+    def _is_of(self, postbox: Postbox) -> bool:
+        return self._asked.last_event_id.partition("-")[0] == _short(postbox)
+
+    async def _begin(self, postbox: Postbox, reader: Reader, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        await _send_some(send, f"retry: {_RETRY_MS}\n\n")
+        # Something at once: who waits for it knows that nobody holds the stream back.
+        await _send_some(send, f"retry: {_RETRY_MS}\nid: {_short(postbox)}-{reader.last}\n\n")
+
+    async def _write(self, postbox: Postbox, reader: Reader, receive: Receive, send: Send) -> None:
+        await self._begin(postbox, reader, send)
         async with asyncio.TaskGroup() as group:
             gone = group.create_task(until_gone(receive))
             gone.add_done_callback(lambda task: postbox.changed.set())
@@ -140,9 +185,52 @@ class _Events:
         return f'event: closed\ndata: {{"code":{int(code)},"reason":"{code.name.lower()}"}}\n\n'
 
 
+class _Poll(_Events):
+    """A response that ends behind the first events."""
+
+    def __init__(
+        self,
+        door: ThisDoor,
+        token: ThisToken,
+        address: str,
+        asked: _Asked,
+        wait: float,
+    ) -> None:
+        super().__init__(door, token, address, asked)
+        self._at_most = wait
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write what there is, or what comes next."""
+        session = self._door.sessions.of(self._token)
+        with session.listen(self._address, receives=self._asked.receives) as postbox:
+            is_resumed = self._is_of(postbox)
+            reader = session.poll(postbox, self._asked.watched, is_resumed=is_resumed)
+            reader.last = self._resumed(postbox)
+            await self._door.settle()  # what is in the mailbox is on its way
+            await self._write(postbox, reader, receive, send)
+
+    async def _write(self, postbox: Postbox, reader: Reader, receive: Receive, send: Send) -> None:
+        await self._begin(postbox, reader, send)
+        async with asyncio.TaskGroup() as group:
+            gone = group.create_task(until_gone(receive))
+            gone.add_done_callback(lambda task: postbox.changed.set())
+            text = ""
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._at_most):
+                    while not (gone.done() or self._is_over(postbox)):
+                        postbox.changed.clear()
+                        if text := _next(postbox, reader):
+                            break
+                        await postbox.changed.wait()
+            if not gone.done():
+                is_end = not text and self._is_over(postbox)
+                await _send_some(send, self._goodbye(postbox) if is_end else text, is_last=True)
+            gone.cancel()
+
+
 def _next(postbox: Postbox, reader: Reader) -> str:
     """Return the events that wait for *reader*, as far as they go out at once."""
-    texts = [f"event: presence\ndata: {one}\n\n" for one in reader.take()]
+    texts = [f"event: {_kind(one)}\ndata: {one}\n\n" for one in reader.take()]
     given, size = [], 0
     for letter in postbox.letters(after=reader.last):
         if size > _WRITE_AT_ONCE:
@@ -155,6 +243,10 @@ def _next(postbox: Postbox, reader: Reader) -> str:
         reader.last = letter.number
     postbox.give(given)
     return "".join(texts)
+
+
+def _kind(text: str) -> str:
+    return text[9 : text.find('"', 9)]  # every frame begins with {"type":"
 
 
 def _short(postbox: Postbox) -> str:

@@ -40,17 +40,26 @@ class Rates:
     """
 
     def __init__(self, limits: Limits, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._go_by(limits)
+        self._tables = {
+            name: RateTable(capacity=count, window=self._window)
+            for name, count in self._most.items()
+        }
+
+    def _go_by(self, limits: Limits) -> None:
         self._is_enabled = limits.rate_limit_enabled
         self._window = limits.rate_limit_window_ms / 1000
-        self._clock = clock
-        most = {
+        self._most = {
             "address": limits.rate_limit_max_address_requests,
             "key": limits.rate_limit_max_requests,
         }
-        self._most = most
-        self._tables = {
-            name: RateTable(capacity=count, window=self._window) for name, count in most.items()
-        }
+
+    def change_limits(self, limits: Limits) -> None:
+        """Go by other limits from now on; what was spent stays spent."""
+        self._go_by(limits)
+        for name, table in self._tables.items():
+            table.change(capacity=self._most[name], window=self._window)
 
     def spend(self, policy: str, who: str, notes: MutableMapping[str, Any]) -> None:
         """
@@ -165,7 +174,9 @@ class Gate:
         async def send_through(message: Any) -> None:
             if message["type"] == "http.response.start":
                 own: _Headers = message.setdefault("headers", [])
-                message["headers"] = [*own, *_ALWAYS, *cors, *_rate_headers(notes)]
+                names = {name.lower() for name, _ in own}
+                always = [pair for pair in _ALWAYS if pair[0] not in names]
+                message["headers"] = [*own, *always, *cors, *_rate_headers(notes)]
             await send(message)
 
         try:

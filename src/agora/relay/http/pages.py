@@ -24,13 +24,13 @@ from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
-__all__ = ["PAGE_ROUTES", "POLICY", "SECURITY_HEADERS", "asset_names"]
+__all__ = ["PAGE_ROUTES", "POLICY", "SECURITY_HEADERS", "assets_url"]
 
 POLICY: Final = "; ".join(
     [
@@ -55,9 +55,8 @@ SECURITY_HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
-"""What goes with every page and file."""
+"""What goes with every page and file; ``nosniff`` goes with every answer, from the gate."""
 
 _FOREVER: Final = "public, max-age=31536000, immutable"
 """A year, which is as long as RFC 9111 has anybody count on; the name changes with the bytes."""
@@ -66,12 +65,12 @@ _ASK_AGAIN: Final = "no-cache"
 """Kept, but compared before each use: an upgraded relay has another page at the same address."""
 
 _MEDIA_TYPES: Final = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-"""What is served; a file of any other kind is not."""
+"""What is served; a file of any other kind is not. All are UTF-8, which is added to text."""
 
 _ASSETS_MARK: Final = "@assets@"
 """What stands in a page for the address below which the files are."""
@@ -91,7 +90,7 @@ class _File:
         """Its entity tag (RFC 9110 section 8.8.3); weak, for both forms have the same."""
         return self.headers["ETag"]
 
-    def response(self, request: Request[object, object, object]) -> Response[bytes]:
+    def response(self, request: Request[Any, Any, Any]) -> Response[bytes]:
         """Answer *request* with it, or say that what the browser has is still right."""
         if self.tag in request.headers.get("If-None-Match", ""):
             return Response(b"", status_code=304, headers=self.headers)
@@ -131,7 +130,7 @@ def _shelf() -> _Shelf:
 
 
 _DIGEST_DIGITS: Final = 16
-"""Hex digits of the files' common name: 64 bits, for it tells versions apart, not friend from foe."""
+"""Hex digits of the files' common name: 64 bits, as it tells versions apart and not foes."""
 
 
 def _as_bytes(name: str, body: bytes) -> tuple[bytes, bytes]:
@@ -162,28 +161,28 @@ def _assets_at(digest: str) -> str:
     return f"/pages/{digest}"
 
 
-def asset_names() -> list[str]:
-    """Return the path of every file that goes with the pages."""
-    return list(_shelf().assets)
+def assets_url() -> str:
+    """Return the path below which the files are that go with the pages."""
+    return _assets_at(_shelf().digest)
 
 
 # Routes
 
 
 @get("/", include_in_schema=False, sync_to_thread=False)
-def dashboard(request: Request[object, object, object]) -> Response[bytes]:
+def dashboard(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Show who is online, how much traffic there is, and what goes wrong."""
     return _shelf().pages["dashboard.html"].response(request)
 
 
 @get("/chat", include_in_schema=False, sync_to_thread=False)
-def chat(request: Request[object, object, object]) -> Response[bytes]:
+def chat(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Let a person take part."""
     return _shelf().pages["chat.html"].response(request)
 
 
 @get("/pages/{digest:str}/{name:path}", include_in_schema=False, sync_to_thread=False)
-def asset(request: Request[object, object, object]) -> Response[bytes]:
+def asset(request: Request[Any, Any, Any]) -> Response[bytes]:
     """
     Give a file that goes with the pages.
 

@@ -57,6 +57,7 @@ class Asked:
         open: The recipients for which there is no answer yet.
         receipts: ``receipt`` frames.
         errors: ``error`` frames.
+        reached: Set when the node has it, and has refused what it refuses.
         done: Set when nothing is open any more.
     """
 
@@ -64,6 +65,7 @@ class Asked:
     open: set[str]
     receipts: list[str] = field(default_factory=list)
     errors: list[ErrorFrame] = field(default_factory=list)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take_error(self, error: ErrorFrame) -> None:
@@ -81,14 +83,19 @@ class Asked:
         self.open.discard(to)
         self._check()
 
+    def end(self) -> None:
+        """Let nobody wait any more."""
+        self.reached.set()
+        self.done.set()
+
     def _check(self) -> None:
         if not self.open:
-            self.done.set()
+            self.end()
 
 
 class Reader:
     """
-    A stream that is open: where it is in a postbox, and what it has not told of presence.
+    Who gets events: where it is in a postbox, and what it has not told of all that is no mail.
 
     Args:
         last: Number of the letter that its client has already.
@@ -96,7 +103,7 @@ class Reader:
 
     Attributes:
         last: Number of the letter that it got last.
-        unread_bytes: Bytes of presence that it has not got.
+        unread_bytes: Bytes of what is no mail that it has not got.
     """
 
     def __init__(self, last: int, watched: Watched) -> None:
@@ -106,19 +113,22 @@ class Reader:
         self._unread: deque[str] = deque()
 
     def tell(self, text: str) -> None:
-        """Take a ``presence`` frame, of which it gets what it watches."""
-        if not self.watched.everyone:
+        """Take a frame that is no mail; of a ``presence`` frame it gets what it watches."""
+        if not self.watched.everyone and text.startswith(_PRESENCE):
             text = _only(self.watched.peers, text)
         if text:
             self._unread.append(text)
             self.unread_bytes += len(text)
 
     def take(self) -> list[str]:
-        """Return the presence that it has not got, which then it has."""
+        """Return what it has not got, which then it has."""
         taken = [*self._unread]
         self._unread.clear()
         self.unread_bytes = 0
         return taken
+
+
+_PRESENCE = '{"type":"presence"'
 
 
 def _only(peers: frozenset[PeerId], text: str) -> str:
@@ -137,6 +147,7 @@ class Postbox:
     Args:
         peer: Whose session it is.
         answer_ping: Has the node hear a pong; called with its payload.
+        tell_late: Called with each receipt or error that came when nobody waited for it any more.
 
     Attributes:
         session: The id of its session, once it has one.
@@ -144,9 +155,15 @@ class Postbox:
         refusal: Why there is no session.
         close_code: With what the node has closed it; None while it is open.
         changed: Set whenever something comes.
+        readers: Who is told of what is no mail.
     """
 
-    def __init__(self, peer: PeerId, answer_ping: Callable[[Postbox, bytes], None]) -> None:
+    def __init__(
+        self,
+        peer: PeerId,
+        answer_ping: Callable[[Postbox, bytes], None],
+        tell_late: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.session = SessionId("")
         self.greeting = ""
         self.refusal: ErrorFrame | None = None
@@ -154,11 +171,13 @@ class Postbox:
         self.changed = asyncio.Event()
         self._peer = peer
         self._answer_ping = answer_ping
+        self._tell_late = tell_late
+        self._pinged: deque[Asked] = deque()
         self._letters: dict[int, Letter] = {}
         self._last = 0
         self._ungiven_bytes = 0
         self._asked: list[Asked] = []
-        self._readers: set[Reader] = set()
+        self.readers: set[Reader] = set()
         self._markers: deque[tuple[int, bytes]] = deque()  # pings behind what has no id
 
     # Connection, for the node
@@ -166,7 +185,7 @@ class Postbox:
     @property
     def unsent_bytes(self) -> int:
         """Bytes that no request has got; what waits to be acked is bounded by the window."""
-        return self._ungiven_bytes + sum([one.unread_bytes for one in self._readers])
+        return self._ungiven_bytes + sum([one.unread_bytes for one in self.readers])
 
     def send(self, text: str) -> None:
         """Take one frame."""
@@ -190,7 +209,7 @@ class Postbox:
         """Note that the session is over: whoever waits hears of it."""
         self.close_code = code
         for asked in self._asked:
-            asked.done.set()
+            asked.end()
         self.changed.set()
 
     def hang_up(self) -> None:
@@ -244,13 +263,23 @@ class Postbox:
     @contextmanager
     def reading(self, reader: Reader) -> Iterator[None]:
         """Tell *reader* of presence for the length of a ``with`` block."""
-        self._readers.add(reader)
+        self.readers.add(reader)
         try:
             yield
         finally:
-            self._readers.discard(reader)
+            self.readers.discard(reader)
 
     # Answers, for requests
+
+    def tell(self, text: str) -> None:
+        """Have every reader get a frame that is no mail."""
+        for reader in self.readers:
+            reader.tell(text)
+        self.changed.set()
+
+    def expect_pong(self, asked: Asked) -> None:
+        """A ``ping`` goes to the node behind *asked*: its ``pong`` says that it was reached."""
+        self._pinged.append(asked)
 
     @contextmanager
     def asking(self, asked: Asked) -> Iterator[None]:
@@ -276,6 +305,7 @@ class Postbox:
             if asked.id == receipt.id and receipt.to in asked.open:
                 asked.take_receipt(text, receipt.to)
                 return
+        self._tell_late(text)
 
     def _take_error(self, text: str) -> None:
         error = _ERROR.decode(text)
@@ -286,11 +316,12 @@ class Postbox:
         likely = [one for one in reversed(self._asked) if one.id == error.id] or self._asked[-1:]
         for asked in (exact or likely)[:1]:
             asked.take_error(error)
+        if error.id is not None and not (exact or likely):
+            self._tell_late(text)
 
-    def _take_presence(self, text: str) -> None:
-        for reader in self._readers:
-            reader.tell(text)
-        self.changed.set()
+    def _take_pong(self, text: str) -> None:
+        if self._pinged:
+            self._pinged.popleft().reached.set()
 
     def _take_greeting(self, text: str) -> None:
         self.greeting = text
@@ -308,7 +339,8 @@ _TAKES: dict[str, Callable[[Postbox, str], None]] = {
     "message": Postbox._take_letter,
     "receipt": Postbox._take_receipt,
     "error": Postbox._take_error,
-    "presence": Postbox._take_presence,
+    "presence": Postbox.tell,
+    "pong": Postbox._take_pong,
 }
 
 

@@ -55,19 +55,7 @@ class HttpServer:
         self._door = door
         self._tls = tls
         self._state = ServerState()
-        self._config = uvicorn.Config(
-            make_app(door),
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            interface="asgi3",
-            timeout_keep_alive=door.config.http_idle_timeout,  # type: ignore[arg-type]
-        )
-        self._config.load()
+        self._config = _uvicorn_config(door)
         self._is_welcome = is_welcome
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
@@ -89,17 +77,8 @@ class HttpServer:
         Raises:
             OSError: When it cannot.
         """
-        protocol = partial(
-            _Protocol,
-            self._config,
-            self._state,
-            app_state={},
-            bounds=self._door.config,
-            traffic=self._door.overview.metrics.http,
-            is_welcome=self._is_welcome,
-        )
         self._server = await asyncio.get_running_loop().create_server(
-            protocol,
+            self._accept,
             host,
             port,
             ssl=self._tls,
@@ -107,6 +86,22 @@ class HttpServer:
             backlog=backlog,
         )
         self._tick()
+
+    def _accept(self) -> _Protocol:
+        return _Protocol(
+            self._config,
+            self._state,
+            app_state={},
+            bounds=self._door.config,
+            traffic=self._door.overview.metrics.http,
+            is_welcome=self._is_welcome,
+        )
+
+    async def change_config(self, config: RelayConfig) -> None:
+        """Go by other limits: rates from now on, what bounds a request on new connections."""
+        self._door.change_config(config)
+        # The bound on a body is part of the application, which each connection has from its start.
+        self._config = await asyncio.to_thread(_uvicorn_config, self._door)
 
     def begin_stop(self) -> None:
         """Take no new connection and no new request; what is kept waiting gets its answer now."""
@@ -136,6 +131,24 @@ class HttpServer:
         self._ticker = asyncio.get_running_loop().call_later(_TICK, self._tick)
         self._state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
         self._door.tick()
+
+
+def _uvicorn_config(door: Door) -> uvicorn.Config:
+    """Return what connections have in common, the application in it."""
+    config = uvicorn.Config(
+        make_app(door),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        interface="asgi3",
+        timeout_keep_alive=door.config.http_idle_timeout,  # type: ignore[arg-type]
+    )
+    config.load()
+    return config
 
 
 async def make_server(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from agora.codes import ErrorCode
-from agora.frames import WATCH_NONE, Register, Watched, encode_ack, encode_nack, encode_watch
+from agora.frames import PING, WATCH_NONE, Register, Watched, encode_ack, encode_nack, encode_watch
 from agora.protocol.proof import OVER_HTTP
 from agora.relay.http.errors import ApiError, ErrorFrame
 from agora.relay.http.postbox import Asked, Postbox, Reader
@@ -38,6 +38,7 @@ class _Slot:
         receives: Whether it gets mail.
         grace: Seconds that it stays after the last who used it.
         ended: Called when it has closed by itself.
+        tell_late: Called with receipts and errors that nobody waits for any more.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class _Slot:
         receives: bool,
         grace: float,
         ended: Callable[[], None],
+        tell_late: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._node = node
         self._token = token
         self._receives = receives
         self._grace = grace
         self._ended = ended
+        self._tell_late = tell_late
         self._postbox: Postbox | None = None
         self._users = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -92,7 +95,7 @@ class _Slot:
 
     def _open(self, address: str) -> Postbox:
         token = self._token
-        postbox = Postbox(token.publicKey, self._answer_ping)
+        postbox = Postbox(token.publicKey, self._answer_ping, self._tell_late)
         postbox.session = self._node.open(postbox, address=address, purposes=OVER_HTTP, door="http")
         register = Register(token.publicKey, token.name, _NO_NONCE, WATCH_NONE, self._receives)
         self._node.resume(postbox.session, register)
@@ -138,7 +141,15 @@ class HttpSession:
         self._ended = ended
         self._watched: list[Watched] = []
         self._receiving = _Slot(node, token, receives=True, grace=grace, ended=self._check_ended)
-        self._sending = _Slot(node, token, receives=False, grace=grace, ended=self._check_ended)
+        self._sending = _Slot(
+            node,
+            token,
+            receives=False,
+            grace=grace,
+            ended=self._check_ended,
+            tell_late=self._tell_late,
+        )
+        self._poller: tuple[Postbox, Reader] | None = None
 
     @property
     def is_online(self) -> bool:
@@ -154,6 +165,17 @@ class HttpSession:
             ApiError: What the node says to a session that it does not take.
         """
         with self._receiving.use(address) as postbox:
+            yield postbox
+
+    @contextmanager
+    def listen(self, address: str, *, receives: bool) -> Iterator[Postbox]:
+        """
+        Have a session that tells of events for the length of a ``with`` block, and a while after.
+
+        Raises:
+            ApiError: What the node says to a session that it does not take.
+        """
+        with (self._receiving if receives else self._sending).use(address) as postbox:
             yield postbox
 
     @contextmanager
@@ -180,9 +202,47 @@ class HttpSession:
         everyone = any(one.everyone for one in self._watched)
         self._say(postbox, encode_watch(Watched(everyone, peers)))
 
-    async def submit(self, address: str, frame: str, asked: Asked, *, at_most: float) -> None:
+    def poll(self, postbox: Postbox, watched: Watched, *, is_resumed: bool) -> Reader:
+        """
+        Return who gets the events of polls, also those that happen between two of them.
+
+        One that was not resumed begins with the present state of those *watched*.
+
+        Raises:
+            ApiError: What the node says to a list that it does not take.
+        """
+        if is_resumed and self._poller is not None:
+            known, reader = self._poller
+            if known is postbox and reader.watched == watched:
+                return reader
+        self._forget_poller()
+        reader = Reader(0, watched)
+        self._poller = (postbox, reader)
+        postbox.readers.add(reader)
+        self._watched.append(watched)
+        self._tell_watched(postbox, watched)
+        return reader
+
+    def _forget_poller(self) -> None:
+        if self._poller is not None:
+            postbox, reader = self._poller
+            self._poller = None
+            postbox.readers.discard(reader)
+            self._watched.remove(reader.watched)
+
+    def _tell_late(self, text: str) -> None:
+        """Tell a receipt, or an error, as an event; where there are none, it is asked for again."""
+        for slot in (self._receiving, self._sending):
+            if postbox := slot.found:
+                postbox.tell(text)
+
+    async def submit(
+        self, address: str, frame: str, asked: Asked, *, at_most: float, wait: float | None = None
+    ) -> None:
         """
         Give the node a frame with an envelope; *asked* has what it answers within *at_most*.
+
+        With *wait* it has what is answered so many seconds after the node has it.
 
         Raises:
             ApiError: What the node says to a session that it does not take.
@@ -191,10 +251,19 @@ class HttpSession:
             self._node.receive(postbox.session, frame)
             with contextlib.suppress(TimeoutError):  # what is open then is told as such
                 async with asyncio.timeout(at_most):
-                    await asked.done.wait()
+                    if wait is not None:
+                        await self._reach(postbox, asked)
+                    async with asyncio.timeout(wait):
+                        await asked.done.wait()
             if asked.open and not postbox.is_open:
                 text = "The session ended before this was settled: send it again"
                 asked.take_error(ErrorFrame(ErrorCode.UNAVAILABLE, text, id=asked.id))
+
+    async def _reach(self, postbox: Postbox, asked: Asked) -> None:
+        """Wait until the node has it: a ``pong`` comes behind whatever it refuses."""
+        postbox.expect_pong(asked)
+        self._node.receive(postbox.session, PING)
+        await asked.reached.wait()
 
     def ack(self, address: str, ids: Sequence[str]) -> None:
         """
@@ -263,6 +332,11 @@ class HttpSessions:
         self._most = most
         self._by_token: dict[str, HttpSession] = {}
         self._metadata: dict[str, Metadata] = {}
+
+    def change(self, *, grace: float, most: int) -> None:
+        """Go by other bounds from now on; who is here keeps the grace that was his."""
+        self._grace = grace
+        self._most = most
 
     def __len__(self) -> int:
         return len(self._by_token)

@@ -70,7 +70,14 @@ Signature = Annotated[
         description="An Ed25519 signature in 128 lower-case hex digits.",
     ),
 ]
-Name = Annotated[str, Meta(description="A display name. Claimed, not proven.", max_length=1024)]
+Name = Annotated[
+    str,
+    Meta(
+        description="A display name, claimed and not proven; at most 64 characters, or what the "
+        "relay's operator has set.",
+        max_length=1024,
+    ),
+]
 Milliseconds = Annotated[int, Meta(description="Milliseconds since the Unix epoch.", ge=0)]
 EnvelopeId = Annotated[
     str,
@@ -83,6 +90,15 @@ EnvelopeId = Annotated[
 ]
 EnvelopeIds = Annotated[list[EnvelopeId], Meta(min_length=1, max_length=MAX_IDS)]
 
+Traceparent = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+        description="A place in a trace, as W3C Trace Context writes it.",
+        examples=["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+    ),
+]
+
 
 class Envelope(msgspec.Struct):
     """A signed message. The sections `Sign an envelope` and `A test vector` above say how."""
@@ -93,9 +109,9 @@ class Envelope(msgspec.Struct):
     to: Annotated[
         list[str], Meta(description="Everyone it is for: peer ids, or `*` alone for everyone.")
     ]
-    timestamp: Annotated[int, Meta(description="When it was signed, in ms since the Unix epoch.")]
-    payload: Annotated[Any, Meta(description="Any JSON value.")]
+    timestamp: Annotated[float, Meta(description="When it was signed, in ms since the Unix epoch.")]
     signature: Signature
+    payload: Annotated[Any, Meta(description="Any JSON value.")] = None
     inReplyTo: Annotated[
         EnvelopeId | msgspec.UnsetType,
         Meta(description="The id of the envelope that this one answers."),
@@ -139,7 +155,7 @@ class Peer(msgspec.Struct, omit_defaults=True):
     """One peer."""
 
     publicKey: PeerId
-    online: bool
+    online: Annotated[bool, Meta(description="Whether it is; else its mail is taken.")]
     name: Name | None = None
     lastSeen: Annotated[
         int | None, Meta(description="When it came or last sent something, in ms since the epoch.")
@@ -194,6 +210,21 @@ class SendRequest(msgspec.Struct):
         str | None,
         Meta(description="The id of an envelope which this one must not overtake."),
     ] = None
+    traceparent: Annotated[
+        Traceparent | None,
+        Meta(
+            description="Where in a trace it is sent (W3C Trace Context), for whoever gets it; "
+            "left out: the header of that name."
+        ),
+    ] = None
+    wait: Annotated[
+        Annotated[float, Meta(ge=0, le=86_400)] | None,
+        Meta(
+            description="Seconds to wait for receipts once the relay has the envelope; `0` answers "
+            "as soon as it is known that it is not refused. What is `pending` then comes as an "
+            "event, `receipt` or `error`, where there is a stream. Left out: until all are there.",
+        ),
+    ] = None
 
 
 class Receipt(msgspec.Struct, tag_field="type", tag="receipt"):
@@ -233,7 +264,7 @@ class ErrorAnswer(msgspec.Struct):
 
 
 class Sent(msgspec.Struct):
-    """One receipt or error for each recipient, or its key in `pending`: then send it again."""
+    """One receipt or error for each recipient, or its key in `pending`: not known yet."""
 
     receipts: list[Receipt]
     errors: list[Error]
@@ -255,6 +286,10 @@ class Message(msgspec.Struct, tag_field="type", tag="message"):
     confirm: Annotated[
         bool | msgspec.UnsetType,
         Meta(description="Whether the sender wants a signed acknowledgement."),
+    ] = msgspec.UNSET
+    traceparent: Annotated[
+        Traceparent | msgspec.UnsetType,
+        Meta(description="Where in a trace it comes from (W3C Trace Context); not signed."),
     ] = msgspec.UNSET
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
+from typing import Annotated
 
 import msgspec
 
@@ -35,8 +36,10 @@ __all__ = ["Metadata", "Revocations", "Secrets", "Token", "Tokens"]
 class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a peer says of itself, for others to see; claimed, not proven."""
 
-    version: str | None = None
-    capabilities: tuple[str, ...] = ()
+    version: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    capabilities: Annotated[
+        tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=32)
+    ] = ()
 
 
 class Token(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -175,7 +178,7 @@ class Revocations:
 
     def __init__(self, path: Path | None, *, most: int, clock: Callable[[], float]) -> None:
         self._path = path
-        self._most = most
+        self.most = most
         self._clock = clock
         self._writing = Lock()
         self._until: dict[str, int] = {}
@@ -196,10 +199,10 @@ class Revocations:
         Raises:
             ApiError: ``at_capacity``.
         """
-        if token.jti not in self._until and len(self._until) >= self._most:
+        if token.jti not in self._until and len(self._until) >= self.most:
             self.forget_expired()
-            if len(self._until) >= self._most:
-                text = f"Relay is at capacity (max {self._most} revoked tokens)"
+            if len(self._until) >= self.most:
+                text = f"Relay is at capacity (max {self.most} revoked tokens)"
                 raise ApiError(ErrorCode.AT_CAPACITY, text)
         self._until[token.jti] = token.exp
         return lambda: self._append(token)

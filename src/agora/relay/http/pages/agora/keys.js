@@ -81,7 +81,7 @@ export class KeyPair {
     this.#privateKey = privateKey;
   }
 
-  /** Make a new key, which can be exported until it is {@link locked}. */
+  /** Make a new key, which can be exported until it is {@link lock}. */
   static async generate() {
     const { privateKey } = await crypto.subtle.generateKey("Ed25519", true, ["sign", "verify"]);
     return new KeyPair(await peerIdOf(privateKey), privateKey);
@@ -119,11 +119,16 @@ export class KeyPair {
     return toHex(await crypto.subtle.exportKey("pkcs8", this.#privateKey));
   }
 
-  /** Return the same key so that neither this page nor any other can read it again. */
-  async locked() {
-    if (!this.isOpen) return this;
+  /** Lock it: from now on it signs, and neither this page nor any other can read it. */
+  async lock() {
+    if (!this.isOpen) return;
     const exported = await crypto.subtle.exportKey("pkcs8", this.#privateKey);
-    return new KeyPair(this.peerId, await importPrivate(exported, false));
+    this.#privateKey = await importPrivate(exported, false);
+  }
+
+  /** Use this handle of the same key from now on: it was locked elsewhere. */
+  adopt(handle) {
+    this.#privateKey = handle;
   }
 
   /** Sign bytes: 128 hex digits, for the same bytes always the same. */

@@ -25,6 +25,7 @@ export class Engine {
   #outbox;
   #intake;
   #online = new Map();
+  #isPresenceOld = true;
   #state = { is: "trying" };
   #relay = null;
   #acknowledged = [];
@@ -35,7 +36,7 @@ export class Engine {
     this.#wire = wire;
     this.#link = new Link(keys, {
       heard: (events) => this.#heard(events),
-      opened: (session) => this.#opened(session),
+      opened: () => this.#opened(),
       registered: (answer) => this.#registered(answer),
       registration: () => this.#registration(),
       state: (state) => this.#tellState(state),
@@ -78,6 +79,11 @@ export class Engine {
     this.#link.renew();
   }
 
+  /** The person is gone from this browser: no need to be thought online for a while. */
+  onleave() {
+    this.#link.session?.disconnect().catch(() => {});
+  }
+
   /** A tab has opened: it wants to know how it stands. */
   onhello() {
     this.#tellState(this.#state);
@@ -110,18 +116,17 @@ export class Engine {
     });
   }
 
-  async #opened(session) {
-    this.#online = new Map();
-    for (const peer of await session.peers()) {
-      if (peer.online !== false) this.#online.set(peer.publicKey, peer.name ?? null);
-    }
-    this.#tellOnline();
-    this.#outbox.pump();
+  #opened() {
+    this.#isPresenceOld = true;
+    this.#outbox.opened();
   }
 
   async #heard(events) {
     const messages = events.filter(({ event }) => event === "message");
     if (messages.length > 0) await this.#take(messages.map(({ data }) => JSON.parse(data)));
+    for (const { data, event } of events) {
+      if (event === "receipt" || event === "error") await this.#outbox.heard(JSON.parse(data));
+    }
     const presence = events.filter(({ event }) => event === "presence");
     presence.forEach(({ data }) => this.#changeOnline(JSON.parse(data)));
     if (presence.length > 0) this.#tellOnline();
@@ -136,7 +141,10 @@ export class Engine {
     for (const ids of batches(nack)) say(session.nack(ids, delayMs));
   }
 
+  /** Take changes; the first ones of a stream are all there is to know. */
   #changeOnline({ offline = [], online = [] }) {
+    if (this.#isPresenceOld) this.#online = new Map();
+    this.#isPresenceOld = false;
     for (const { name, publicKey } of online) this.#online.set(publicKey, name ?? null);
     for (const peer of offline) this.#online.delete(peer);
   }

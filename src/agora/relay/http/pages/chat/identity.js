@@ -59,8 +59,8 @@ export async function restore(file) {
     throw new Error("The private key in the file is damaged.");
   }
   if (keys.peerId !== publicKey) throw new Error("The two keys in the file do not belong together.");
-  // There is a copy: it is what was just read.
-  return { contacts: contactsIn(members.peers), keys: await keys.locked(), name: textOrEmpty(name) };
+  await keys.lock(); // there is a copy: it is what was just read
+  return { contacts: contactsIn(members.peers), keys, name: textOrEmpty(name) };
 }
 
 function contactsIn(peers) {

@@ -12,8 +12,11 @@ import { eventsOf } from "./stream.js";
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 30_000;
 
-/** Milliseconds without a sign of life after which the stream counts as dead. */
+/** Milliseconds without a sign of life after which the stream counts as dead: the relay gives one every 15 s. */
 const SILENCE = 45_000;
+
+/** Milliseconds after which a connection was a good one, and the next wait is short again. */
+const STEADY = 5_000;
 
 /** Milliseconds that a registration still has to be good for when it is used again. */
 const GOOD_FOR = 60_000;
@@ -34,7 +37,7 @@ export class Link {
    * @param {KeyPair} keys Who we are.
    * @param {object} hands What is done with what is heard:
    *   `registration()` returns `{name, known, kept}`, what is known of earlier ones;
-   *   `registered(answer)` keeps a new one; `opened(session)` is called when the stream is open;
+   *   `registered(answer)` keeps a new one; `opened()` is called when the stream is open;
    *   `heard(events)` deals with events; `state(state)` is told how it stands.
    */
   constructor(keys, hands) {
@@ -52,20 +55,16 @@ export class Link {
     signal.addEventListener("abort", () => this.#stream?.abort());
     let failures = 0;
     while (!signal.aborted) {
-      const problem = await this.#converse(() => (failures = 0));
+      const began = Date.now();
+      const problem = await this.#converse();
       this.#session = null;
       if (signal.aborted) return;
-      if (problem instanceof Refused && problem.isAboutToken) {
-        this.#kept = null;
-        this.#last = null;
-        await this.#hands.registered(null);
-        if (failures === 0) {
-          failures = 1;
-          continue;
-        }
-      }
+      if (Date.now() - began > STEADY) failures = 0;
       failures += 1;
-      await this.#rest(problem, failures, signal);
+      const isAboutToken = problem instanceof Refused && problem.isAboutToken;
+      if (isAboutToken) await this.#forget();
+      // An old token is nobody's fault: the first time it is replaced at once.
+      if (!isAboutToken || failures > 1) await this.#rest(problem, failures, signal);
     }
   }
 
@@ -76,23 +75,27 @@ export class Link {
 
   /** Register anew: the name has changed, or the token is refused. */
   async renew() {
-    this.#kept = null;
-    this.#last = null;
-    await this.#hands.registered(null);
+    await this.#forget();
     this.#stream?.abort();
     this.poke();
   }
 
+  /** Forget the registration: the next one is a new one. */
+  async #forget() {
+    this.#kept = null;
+    this.#last = null;
+    await this.#hands.registered(null);
+  }
+
   /** Talk until it ends; return why it did. */
-  async #converse(opened) {
+  async #converse() {
     this.#stream = new AbortController();
     const { signal } = this.#stream;
     try {
       const session = new Session(await this.#registration());
       const body = await session.events(this.#last, signal);
       this.#session = session;
-      await this.#hands.opened(session);
-      opened();
+      this.#hands.opened();
       this.#hands.state({ is: "live" });
       for await (const events of eventsOf(body, SILENCE)) {
         if (events.length === 0) continue;

@@ -72,20 +72,21 @@ async function settle(store, made) {
 async function takePart(store, { keys, name }) {
   const wire = new Wire();
   show("app");
-  const screen = new Screen({ keys, name, store, wire }, { erase: () => erase(store, wire, stopping), lock: (open) => lock(store, open) });
+  const screen = new Screen({ keys, name, store, wire }, { erase: () => erase(store, wire, stopping), lock: (name) => lock(store, wire, keys, name) });
   const stopping = new AbortController();
   await screen.begin();
   await lead(() => new Engine({ keys, store, wire }).run(stopping.signal), stopping.signal);
 }
 
-/** Lock the key: from now on no page can read it. Return it so. */
-async function lock(store, { keys, name }) {
-  const locked = await keys.locked();
-  await identity.save(store, { keys: locked, name });
-  return locked;
+/** Lock the key, in the store and in all tabs: from now on no page can read it. */
+async function lock(store, wire, keys, name) {
+  await keys.lock();
+  await identity.save(store, { keys, name });
+  wire.tell({ kind: "identity" });
 }
 
 async function erase(store, wire, stopping) {
+  wire.tell({ kind: "leave" });
   stopping.abort();
   store.close();
   await Store.erase();

@@ -8,17 +8,27 @@ import { EVERYONE, seal } from "../agora/envelope.js";
 import { isPeerId } from "../agora/keys.js";
 import { printableName } from "../agora/text.js";
 import { shortKey } from "../ui/format.js";
-import { again, needsNewTime, openFates } from "./delivery.js";
-import { EVERYONE_ID, conversationWith, everyone, nextOrder, withMessage } from "./records.js";
+import { again, needsNewTime, openFates, summaryOf } from "./delivery.js";
+import {
+  EVERYONE_ID,
+  conversationWith,
+  everyone,
+  nextOrder,
+  nextTimestamp,
+  previewOf,
+  withMessage,
+} from "./records.js";
 import { wholeOf } from "./store.js";
 
-/** Messages that are read at once. */
+/** Messages that are read at once, and that are shown at most: the earlier ones can be read again. */
 const PAGE = 60;
+const MOST_SHOWN = 1000;
 
 export class Model {
   #store;
   #wire;
   #changed;
+  #saying = Promise.resolve();
 
   /**
    * @param {object} parts
@@ -125,7 +135,10 @@ export class Model {
   /** What a conversation is called. */
   titleOf({ kind, members }) {
     if (kind === "everyone") return "Everyone";
-    return members.map((peer) => this.nameOf(peer)).join(", ");
+    return members
+      .map((peer) => this.nameOf(peer))
+      .sort((one, other) => one.localeCompare(other))
+      .join(", ");
   }
 
   /** All conversations, the latest first, and the one with everyone before them. */
@@ -200,19 +213,23 @@ export class Model {
     return this.limits?.maxFrameBytes ?? 262_144;
   }
 
-  /** Say something in the conversation that is shown. */
-  async say(text) {
+  /** Say something in the conversation that is shown, behind what was said before. */
+  say(text) {
     const { current, replyTo } = this;
     const answers = replyTo === null ? {} : { inReplyTo: replyTo.id };
     const type = replyTo !== null && replyTo.envelope.type === "request" ? "response" : "publish";
-    await this.#put(current, { payload: { text }, type, ...answers });
     this.replyTo = null;
     this.#changed();
+    const put = () => this.#put(current, { payload: { text }, type, ...answers });
+    // One after the other, whatever became of the last: what is stored first is sent first.
+    const saying = this.#saying.then(put);
+    this.#saying = saying.catch(() => {});
+    return saying;
   }
 
   async #put(conversation, said, place = {}) {
     const to = conversation.kind === "everyone" ? [EVERYONE] : conversation.members;
-    const envelope = await seal(this.keys, { ...said, timestamp: Date.now(), to });
+    const envelope = await seal(this.keys, { ...said, timestamp: nextTimestamp(), to });
     const order = place.order ?? nextOrder();
     const message = { conversation: conversation.id, envelope, fates: openFates(to), id: envelope.id, mine: true, order, unsent: order };
     await this.#store.write(async ({ get, put, remove }) => {
@@ -250,7 +267,7 @@ export class Model {
   /** Call ourselves by another name. */
   async changeName(name) {
     await this.#store.write(async ({ get, put }) => put("self", { ...(await get("self", "identity")), name }, "identity"));
-    this.#wire.tell({ keys: null, kind: "identity", name });
+    this.#wire.tell({ kind: "identity" });
     this.#wire.tell({ kind: "renew" });
   }
 
@@ -297,6 +314,8 @@ export class Model {
     if (message.conversation === this.current?.id) {
       const rest = this.messages.filter(({ id }) => id !== message.id && id !== replaces);
       this.messages = [...rest, message].sort((one, other) => one.order - other.order);
+      this.hasEarlier ||= this.messages.length > MOST_SHOWN;
+      this.messages = this.messages.slice(-MOST_SHOWN);
     }
     if (message.mine) return;
     const { words } = this.conversations.get(message.conversation)?.preview ?? { words: "" };
@@ -308,6 +327,8 @@ export class Model {
     const message = await this.#store.get("messages", id);
     if (message === undefined || message.conversation !== this.current?.id) return;
     this.messages = this.messages.map((before) => (before.id === id ? message : before));
+    const { is, words } = summaryOf(message, this.isLive);
+    if (is === "bad") this.announcement = `${words}. Your message was: ${previewOf(message.envelope)}`;
     this.#changed();
   }
 
@@ -329,7 +350,9 @@ export class Model {
     this.#changed();
   }
 
-  onidentity({ name }) {
+  async onidentity() {
+    const { handle, name } = await this.#store.get("self", "identity");
+    this.keys.adopt(handle);
     this.name = name;
     this.#changed();
   }

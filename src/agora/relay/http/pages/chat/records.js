@@ -61,10 +61,21 @@ export function previewOf({ payload, type }) {
 
 const jsonLine = (payload) => printableLine(JSON.stringify(payload).slice(0, 4 * PREVIEW));
 
-let last = 0;
+let lastOrder = 0;
+let lastTimestamp = 0;
 
 /** Return a place in the history behind all that this tab has given before. */
 export function nextOrder(now = Date.now()) {
-  last = Math.max(now, last + 0.001);
-  return last;
+  lastOrder = Math.max(now, lastOrder + 0.001);
+  return lastOrder;
+}
+
+/**
+ * Return the time of a message of ours: no two have the same.
+ *
+ * An id is a hash of content and time: the same words twice in a millisecond would be one message.
+ */
+export function nextTimestamp(now = Date.now()) {
+  lastTimestamp = Math.max(now, lastTimestamp + 1);
+  return lastTimestamp;
 }

@@ -10,10 +10,6 @@ import { audienceOf, isGenuineChallenge, signProof } from "../agora/proof.js";
 /** Milliseconds after which a request counts as lost; longer than the relay lets one wait. */
 const PATIENCE = 40_000;
 
-/** Peers of a page, and pages that are asked for: of a crowd beyond that, the rest is not shown. */
-const PEERS_AT_ONCE = 1000;
-const PEERS_PAGES = 5;
-
 /** The relay refused: `code` is for programs, `message` for people. */
 export class Refused extends Error {
   name = "Refused";
@@ -76,12 +72,13 @@ export class Session {
   }
 
   /**
-   * Hand over an envelope.
+   * Hand over an envelope, without waiting for what becomes of it.
    *
-   * @returns {Promise<{receipts, errors, pending}>} One word for each recipient.
+   * @returns {Promise<{receipts, errors, pending}>} One word for each recipient; of those in
+   *   `pending` it comes as an event.
    */
   async send({ after, confirm, envelope, to }) {
-    const body = { envelope, to, ...(confirm ? { confirm } : {}), ...(after ? { after } : {}) };
+    const body = { envelope, to, wait: 0, ...(confirm ? { confirm } : {}), ...(after ? { after } : {}) };
     try {
       return await this.#call("POST", "/v1/send", { body });
     } catch (error) {
@@ -101,20 +98,6 @@ export class Session {
   /** Have these messages come again, after *delayMs*. */
   nack(ids, delayMs) {
     return this.#call("POST", "/v1/nack", { body: { delayMs, ids } });
-  }
-
-  /** Return everyone who is online, and those listed who are not: `[{publicKey, name, online}]`. */
-  async peers() {
-    const found = [];
-    let after = "";
-    for (let page = 0; page < PEERS_PAGES; page += 1) {
-      const query = new URLSearchParams({ limit: PEERS_AT_ONCE, ...(after ? { after } : {}) });
-      const { next, peers } = await this.#call("GET", `/v1/peers?${query}`);
-      found.push(...peers);
-      if (!next) break;
-      after = next;
-    }
-    return found;
   }
 
   /** Open the stream of events; *last* is the id of the last one that was dealt with. */

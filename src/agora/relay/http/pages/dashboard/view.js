@@ -49,7 +49,7 @@ export class Board {
     showTiles(overview);
     this.#showHour(overview.history);
     showPeers(overview);
-    showMailboxes(overview.mailboxes);
+    showMailboxes(overview.mailboxes, overview.now);
     showBars("outcomes", overview.totals.messages);
     showBars("codes", overview.totals.errors);
     showErrors(overview.recentErrors);
@@ -78,21 +78,22 @@ function showIdentity({ now, relay, startedAt, version }) {
   say(byId("since"), `Started ${format.moment(startedAt)}, ${format.duration(now - startedAt)} ago`);
 }
 
-function showTiles({ connections, history, mailboxes, peersOnline, rates, sessions }) {
+function showTiles({ connections, history, mailboxes, now, peersOnline, rates, sessions }) {
   say(byId("peers-now"), format.count(peersOnline));
   say(byId("peers-more"), `${format.plural(sessions, "session")}, ${format.plural(connections, "connection")}`);
   say(byId("messages-now"), format.rate(rates.messages));
   say(byId("messages-more"), `${format.plural(sum(history.messages), "message")} in the last hour, ${format.bytes(rates.bytes)}/s now`);
   say(byId("errors-now"), format.rate(rates.errors));
   say(byId("errors-more"), `${format.plural(sum(history.errors), "error")} in the last hour`);
-  say(byId("mail-now"), format.short(mailboxes.messages));
-  say(byId("mail-more"), mailSummary(mailboxes));
+  say(byId("mail-now"), mailboxes === null ? "?" : format.short(mailboxes.messages));
+  say(byId("mail-more"), mailSummary(mailboxes, now));
 }
 
-function mailSummary({ bytes, count, messages, oldestMs }) {
+function mailSummary(mailboxes, now) {
+  if (mailboxes === null) return "the mailboxes could not be read";
+  const { bytes, count, messages, oldestMs } = mailboxes;
   if (messages === 0) return "no mailbox holds anything";
-  const age = oldestMs === null || oldestMs === undefined ? "" : `, oldest ${format.duration(oldestMs)}`;
-  return `for ${format.plural(count, "peer")}, ${format.bytes(bytes)}${age}`;
+  return `for ${format.plural(count, "peer")}, ${format.bytes(bytes)}, oldest ${format.duration(now - oldestMs)}`;
 }
 
 function showPeers({ now, peers, peersOnline }) {
@@ -118,15 +119,21 @@ function updatePeer(row, { door, name, publicKey, sessions, since }, now) {
   say(row.querySelector(".door"), door === "http" ? "HTTP" : "WebSocket");
 }
 
-function showMailboxes({ count, largest }) {
+function showMailboxes(mailboxes, now) {
+  if (mailboxes === null) return; // those of before stay; the figure above says that they are
+  const { count, deadLetters = 0, largest } = mailboxes;
   const most = Math.max(1, ...largest.map(({ messages }) => messages));
   reconcile(tableBody("mailboxes"), largest, ({ peer }) => peer, makeMailbox, (row, box) => {
-    fillCells(row, [format.count(box.messages), format.bytes(box.bytes), format.duration(box.oldestMs ?? 0)]);
+    fillCells(row, [format.count(box.messages), format.bytes(box.bytes), format.duration(now - box.oldestMs)]);
     setBar(row, box.messages / most);
   });
   showIfAny("mailboxes", largest.length);
   const rest = count - largest.length;
-  say(byId("mailboxes-rest"), rest > 0 ? `and ${format.count(rest)} more, which hold less` : "");
+  const notes = [
+    rest > 0 ? `and ${format.count(rest)} more, which hold less` : null,
+    deadLetters > 0 ? `${format.plural(deadLetters, "dead letter")}: see agora mailbox dead` : null,
+  ];
+  say(byId("mailboxes-rest"), notes.filter(Boolean).join("; "));
 }
 
 const makeMailbox = ({ peer }) =>

@@ -1,8 +1,8 @@
 /**
  * Elements without markup: names, attributes and text go in as values, and stay values.
  *
- * There is no way from a string to HTML in these pages: nothing here uses innerHTML or any
- * other sink, and the content security policy (trusted types) would not let it.
+ * There is no way from a string to markup in these pages: nothing here parses any, and the
+ * content security policy (trusted types) would not let it.
  */
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -16,7 +16,6 @@ export class Composer {
   #hands;
   #drafts = new Map();
   #shown = null;
-  #isSending = false;
 
   /** @param {object} hands `cancelReply()`, `lastMessage()`, `failed(error)`. */
   constructor(model, hands) {
@@ -53,8 +52,7 @@ export class Composer {
   #change({ id }) {
     if (this.#shown !== null) this.#drafts.set(this.#shown, this.#words.value);
     this.#shown = id;
-    this.#words.value = this.#drafts.get(id) ?? "";
-    this.#measure();
+    this.#write(this.#drafts.get(id) ?? "");
   }
 
   #key(event) {
@@ -84,16 +82,20 @@ export class Composer {
 
   async #send() {
     const text = this.#words.value;
-    if (text.trim() === "" || this.#isSending || !this.#measure()) return;
-    this.#isSending = true;
+    if (text.trim() === "" || !this.#measure()) return;
+    const saying = this.#model.say(text);
+    this.#write("");
     try {
-      await this.#model.say(text);
-      this.#words.value = "";
-      this.#measure();
+      await saying;
     } catch (error) {
-      this.#hands.failed(error); // the text stays where it is
-    } finally {
-      this.#isSending = false;
+      // It is not kept: give it back, before what was written meanwhile.
+      this.#write([text, this.#words.value].filter(Boolean).join("\n"));
+      this.#hands.failed(error);
     }
+  }
+
+  #write(text) {
+    this.#words.value = text;
+    this.#measure();
   }
 }

@@ -45,17 +45,16 @@ export function newMessage(model, open) {
         row.querySelector("input").checked = chosen.has(peer);
       });
       say(hint, hintFor(written, found, chosen));
-      button.disabled = chosen.size === 0;
-      say(button, chosen.size > 1 ? `Open a group with ${chosen.size}` : "Open");
+      const meant = meantBy(written, found, chosen);
+      button.disabled = meant.length === 0;
+      say(button, meant.length > 1 ? `Open a group with ${meant.length}` : "Open");
     };
     const submit = (event) => {
       event.preventDefault();
-      // Enter in the field takes the only one that fits, then opens.
-      const found = candidates(model, input.value.trim(), new Set());
-      if (chosen.size === 0 && input.value.trim() !== "" && found.length === 1) chosen.add(found[0]);
-      if (chosen.size === 0) return;
+      const written = input.value.trim();
+      const meant = meantBy(written, candidates(model, written, chosen), chosen);
       close();
-      open([...chosen]);
+      open(meant);
     };
     draw();
     const field = el("div.field", {}, el("label", { for: "to" }, "To"), input, hint);
@@ -68,6 +67,12 @@ function candidates(model, written, chosen) {
   const wanted = written.toLowerCase().replace(/^@/, "");
   const fits = (peer) => model.nameOf(peer).toLowerCase().includes(wanted) || peer.includes(wanted);
   return [...new Set([...chosen, ...model.reachable().filter((peer) => fits(peer) && !model.isIgnored(peer))])];
+}
+
+/** Those chosen; where nobody is, the only one whom the text fits: so Enter is enough. */
+function meantBy(written, found, chosen) {
+  if (chosen.size > 0) return [...chosen];
+  return written !== "" && found.length === 1 ? found : [];
 }
 
 function hintFor(written, found, chosen) {

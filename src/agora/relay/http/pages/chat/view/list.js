@@ -38,7 +38,7 @@ export class List {
         "button.row",
         { onclick: open, type: "button" },
         pictureOf(conversation),
-        el("span.who", {}, el("span.name"), el("span.preview.faint")),
+        el("span.who", {}, el("span.named", {}, el("span.name"), el("span.key.faint")), el("span.preview.faint")),
         el("span.aside", {}, el("time.faint.numbers"), el("span.badge", { hidden: true })),
       ),
     );
@@ -72,6 +72,7 @@ function update(item, conversation, model) {
   row.toggleAttribute("aria-current", isCurrent);
   if (isCurrent) row.setAttribute("aria-current", "true");
   say(row.querySelector(".name"), model.titleOf(conversation));
+  say(row.querySelector(".key"), kind === "direct" ? keyBeside(members[0], model) : "");
   say(row.querySelector(".preview"), previewText(conversation, model));
   const time = row.querySelector("time");
   say(time, preview === null ? "" : format.when(order));
@@ -83,6 +84,12 @@ function update(item, conversation, model) {
   row.querySelector(".picture").toggleAttribute("data-online", isOnline);
   say(row.querySelector(".unseen"), isOnline ? "online" : "");
   row.toggleAttribute("data-ignored", kind === "direct" && model.isIgnored(members[0]));
+}
+
+/** The end of the key, where the name is only claimed. */
+function keyBeside(peer, model) {
+  const key = format.shortKey(peer);
+  return model.isContact(peer) || model.nameOf(peer) === key ? "" : key;
 }
 
 function previewText({ kind, members, preview }, model) {

@@ -28,7 +28,7 @@ export function makeMessage(message, model, hands) {
   const rest = restOf(envelope.payload);
   return el(
     "li.message",
-    { "aria-label": undefined, "data-mine": mine, tabindex: -1 },
+    { "data-mine": mine, tabindex: -1 },
     el("div.author", {}, mine ? null : avatarButton(envelope.from, hands), el("span.name"), mine ? null : el("span.key.faint")),
     el(
       "div.bubble",

@@ -23,7 +23,7 @@ export class Screen {
 
   /**
    * @param {object} parts As for `Model`.
-   * @param {object} hands `erase()` and `lock({keys, name})`, which returns the locked key.
+   * @param {object} hands `erase()` and `lock(name)`.
    */
   constructor(parts, hands) {
     this.#hands = hands;
@@ -124,7 +124,7 @@ export class Screen {
   }
 
   async #lock() {
-    this.#model.keys = await this.#hands.lock(this.#model);
+    await this.#hands.lock(this.#model.name);
     this.#draw();
   }
 
