@@ -59,7 +59,6 @@ class HttpErrorCode(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     HEADERS_TOO_LARGE = "headers_too_large"
     PRIVATE_KEY_REFUSED = "private_key_refused"
-    RETENTION_EXCEEDED = "retention_exceeded"
     NOT_ENABLED = "not_enabled"
     INTERNAL_ERROR = "internal_error"
 
@@ -234,9 +233,6 @@ HTTP_ERROR_ADVICE: dict[HttpErrorCode, Advice] = {
         "keep the key, and sign: `/openapi.json` says how",
         final=True,
     ),
-    HttpErrorCode.RETENTION_EXCEEDED: Advice(
-        "`since` is longer ago than acked mail is kept", "ask for less", final=True
-    ),
     HttpErrorCode.NOT_ENABLED: Advice(
         "this relay's operator has not switched it on", "do without it", final=True
     ),
@@ -269,7 +265,6 @@ HTTP_STATUS: dict[ErrorCode | HttpErrorCode, int] = {
     HttpErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
     HttpErrorCode.HEADERS_TOO_LARGE: 431,
     HttpErrorCode.PRIVATE_KEY_REFUSED: 400,
-    HttpErrorCode.RETENTION_EXCEEDED: 400,
     HttpErrorCode.NOT_ENABLED: 501,
     HttpErrorCode.INTERNAL_ERROR: 500,
 }

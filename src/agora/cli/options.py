@@ -55,6 +55,7 @@ class Asked:
     profile: str | None = None
     as_json: bool = False
     relay: str | None = None
+    fallback: str | None = None
     ca_file: str | None = None
     outbox: str | None = None
     no_outbox: bool = False
@@ -118,6 +119,7 @@ class Asked:
             name=config.name,
             contacts=self.directory(config),
             known_relays=self.known_relays,
+            fallback=False if self.fallback == "none" else self.fallback,
             ca_file=self.ca_file,
             **options,
         )
@@ -188,12 +190,21 @@ def relay_options(command: _Command) -> _Command:
             metavar="URL",
             envvar="AGORA_RELAY_URL",
             show_envvar=True,
-            help=f"relay to use; else that of the config file, else {DEFAULT_RELAY_URL}",
+            help=f"relay to use, by WebSocket or http(s)://; else that of the config file, "
+            f"else {DEFAULT_RELAY_URL}",
+        ),
+        _option(
+            *("--fallback", "fallback"),
+            metavar="URL",
+            envvar="AGORA_FALLBACK_URL",
+            show_envvar=True,
+            help="where the relay speaks HTTP, for networks that block its WebSocket; else the "
+            "port above, or the same for 80 and 443; 'none' for nowhere",
         ),
         _option(
             *("--ca-file", "ca_file"),
             metavar="FILE",
-            help="further certificate authorities (PEM) to trust for wss://",
+            help="further certificate authorities (PEM) to trust for wss:// and https://",
         ),
     )
 

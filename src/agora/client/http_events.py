@@ -89,11 +89,6 @@ class HttpEvents:
 
     async def follow(self) -> None:
         """Bring events from the registration on, until cancelled."""
-        await self._until(lambda: self._exchange.may_ask)
-        if not self._exchange.receives:
-            self._exchange.greet()
-            self._stir()
-            return
         while True:
             await self._until(lambda: self._exchange.may_ask)
             await self._go_on(await self._listen())
@@ -130,7 +125,7 @@ class HttpEvents:
         exchange = self._exchange
         async with self._client.sse(
             "v1/events",
-            params=events_query(exchange.watched, wait=self._wait()),
+            params=events_query(exchange.watched, receives=exchange.receives, wait=self._wait()),
             headers=authorization(exchange) | self._resumption(),
             timeout=httpx2.Timeout(_SILENCE, pool=None),
             max_event_size=self._max_event_bytes,

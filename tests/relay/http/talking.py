@@ -127,13 +127,15 @@ class HttpPeer:
         await self.post("/v1/ack", {"ids": list(ids)})
 
     @asynccontextmanager
-    async def events(self, presence: str = "none", last: str = "") -> AsyncIterator[Events]:
+    async def events(
+        self, presence: str = "none", last: str = "", **query: str
+    ) -> AsyncIterator[Events]:
         """Listen to events."""
         headers = {"Authorization": f"Bearer {self.token}"}
         if last:
             headers["Last-Event-ID"] = last
         async with self.http.stream(
-            "GET", f"{self.url}/v1/events", params={"presence": presence}, headers=headers
+            "GET", f"{self.url}/v1/events", params={"presence": presence} | query, headers=headers
         ) as stream:
             assert stream.status_code == 200, await stream.aread()
             yield Events(stream)

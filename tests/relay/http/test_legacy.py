@@ -147,3 +147,10 @@ async def test_who_never_gave_a_key_cannot_have_the_relay_sign(old: Relay) -> No
         401,
         "Session not found — please re-register",
     )
+
+
+async def test_acked_mail_is_not_kept(relay: Relay) -> None:
+    async with http_peer(relay) as alice:
+        answer = await alice.ask("GET", "/v1/messages/replay?since=2026-01-01T00:00:00Z")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (501, "not_enabled")

@@ -15,7 +15,7 @@ from litestar import delete, get, post
 from litestar.params import JSONBody, QueryParameter, RawBody
 from litestar.types import Receive
 
-from agora.codes import ErrorCode
+from agora.codes import ErrorCode, HttpErrorCode
 from agora.envelope import EVERYONE
 from agora.frames import encode_broadcast, encode_submit
 from agora.keys import PeerId
@@ -261,6 +261,20 @@ async def nack(door: ThisDoor, token: ThisToken, data: JSONBody[shapes.Nack]) ->
     return shapes.Done()
 
 
+@get("/v1/messages/replay")
+async def replay(
+    token: ThisToken,
+    since: Annotated[str, QueryParameter(description="A time, as ISO 8601 has it.")] = "",
+) -> shapes.Messages:
+    """
+    Get mail that was acked already.
+
+    No relay keeps any yet, so the answer is 501; the reference has this request.
+    """
+    text = "Replay endpoint is not enabled on this relay"
+    raise ApiError(HttpErrorCode.NOT_ENABLED, text)
+
+
 # Who is there
 
 
@@ -291,4 +305,4 @@ async def peers(
     return shapes.Peers(listed, total, listed[-1].publicKey if len(found) > limit else None)
 
 
-ROUTES = (challenge, register, disconnect, send, messages, ack, nack, peers)
+ROUTES = (challenge, register, disconnect, send, messages, ack, nack, replay, peers)

@@ -54,7 +54,7 @@ def make_app(door: Door) -> ASGIApp:
     return Gate(inner, door.config, door.rates)
 
 
-def _check_media_type(request: AnyRequest) -> None:
+async def _check_media_type(request: AnyRequest) -> None:
     """
     Refuse a body that says to be something else than JSON; one that says nothing may be.
 

@@ -132,6 +132,7 @@ def _statuses(operation: _Members, needs_token: bool, name: str) -> list[int]:
     found |= {400} if operation.get("parameters") or "requestBody" in operation else set()
     found |= {413, 415} if "requestBody" in operation else set()
     found |= {403, 404, 409} if name == "send" else set()
+    found |= {501} if name == "replay" else set()
     return sorted(found)
 
 
@@ -143,6 +144,7 @@ _WELL = {
     "messages": "Mail, the oldest first; none when nothing came in time.",
     "ack": "They do not come again.",
     "nack": "They come again.",
+    "replay": "Mail, the oldest first.",
     "peers": "A page of peers.",
     "events": "Events, one after the other, for as long as both sides like.",
 }

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass
 from typing import Annotated
 
 from litestar import get
@@ -57,6 +58,13 @@ async def events(
             "the poll before.",
         ),
     ] = None,
+    receives: Annotated[
+        bool,
+        QueryParameter(
+            name="receive",
+            description="Whether to get mail. Who does not is not online for others by this.",
+        ),
+    ] = True,
     last_event_id: Annotated[
         str,
         HeaderParameter(name="Last-Event-ID", description="The id of the event that came last."),
@@ -71,11 +79,11 @@ async def events(
     once in a stream, and again in the next one until it is acked, unless that begins
     behind its id. With `wait` the answer ends behind the first events that there are.
     """
-    watched = _read_watched(presence)
+    asked = _Asked(_read_watched(presence), receives, last_event_id)
     if wait is None:
-        return _Events(door, token, address_of(request), watched, last_event_id)
+        return _Events(door, token, address_of(request), asked)
     at_most = min(wait, door.config.http_max_wait)
-    return _Poll(door, token, address_of(request), watched, last_event_id, at_most)
+    return _Poll(door, token, address_of(request), asked, at_most)
 
 
 ROUTES = (events,)
@@ -93,6 +101,15 @@ def _read_watched(text: str) -> Watched:
     return Watched(peers=frozenset(peers))  # type: ignore[arg-type]  # checked just now
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which events are asked for."""
+
+    watched: Watched
+    receives: bool
+    last_event_id: str
+
+
 class _Events:
     """One stream, as the ASGI application that writes it."""
 
@@ -101,31 +118,29 @@ class _Events:
         door: ThisDoor,
         token: ThisToken,
         address: str,
-        watched: Watched,
-        last_event_id: str,
+        asked: _Asked,
     ) -> None:
         self._door = door
         self._token = token
         self._address = address
-        self._watched = watched
-        self._last_event_id = last_event_id
+        self._asked = asked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write events until the client, the session, the token or the relay ends it."""
         session = self._door.sessions.of(self._token)
-        with session.receive(self._address) as postbox:
-            reader = Reader(self._resumed(postbox), self._watched)
+        with session.listen(self._address, receives=self._asked.receives) as postbox:
+            reader = Reader(self._resumed(postbox), self._asked.watched)
             with postbox.reading(reader), session.watch(postbox, reader):
                 await self._write(postbox, reader, receive, send)
 
     def _resumed(self, postbox: Postbox) -> int:
         """Return what the client has got of this session's mail; of another's it is unknown."""
-        number = self._last_event_id.partition("-")[2]
+        number = self._asked.last_event_id.partition("-")[2]
         is_known = self._is_of(postbox) and number.isdecimal() and len(number) < 20
         return int(number) if is_known else 0
 
     def _is_of(self, postbox: Postbox) -> bool:
-        return self._last_event_id.partition("-")[0] == _short(postbox)
+        return self._asked.last_event_id.partition("-")[0] == _short(postbox)
 
     async def _begin(self, postbox: Postbox, reader: Reader, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
@@ -178,19 +193,18 @@ class _Poll(_Events):
         door: ThisDoor,
         token: ThisToken,
         address: str,
-        watched: Watched,
-        last_event_id: str,
+        asked: _Asked,
         wait: float,
     ) -> None:
-        super().__init__(door, token, address, watched, last_event_id)
+        super().__init__(door, token, address, asked)
         self._at_most = wait
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write what there is, or what comes next."""
         session = self._door.sessions.of(self._token)
-        with session.receive(self._address) as postbox:
+        with session.listen(self._address, receives=self._asked.receives) as postbox:
             is_resumed = self._is_of(postbox)
-            reader = session.poll(postbox, self._watched, is_resumed=is_resumed)
+            reader = session.poll(postbox, self._asked.watched, is_resumed=is_resumed)
             reader.last = self._resumed(postbox)
             await self._door.settle()  # what is in the mailbox is on its way
             await self._write(postbox, reader, receive, send)

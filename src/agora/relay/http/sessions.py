@@ -168,6 +168,17 @@ class HttpSession:
             yield postbox
 
     @contextmanager
+    def listen(self, address: str, *, receives: bool) -> Iterator[Postbox]:
+        """
+        Have a session that tells of events for the length of a ``with`` block, and a while after.
+
+        Raises:
+            ApiError: What the node says to a session that it does not take.
+        """
+        with (self._receiving if receives else self._sending).use(address) as postbox:
+            yield postbox
+
+    @contextmanager
     def watch(self, postbox: Postbox, reader: Reader) -> Iterator[None]:
         """
         Have *reader* get the presence of those it watches, of whose present state at once.
@@ -221,8 +232,9 @@ class HttpSession:
 
     def _tell_late(self, text: str) -> None:
         """Tell a receipt, or an error, as an event; where there are none, it is asked for again."""
-        if postbox := self._receiving.found:
-            postbox.tell(text)
+        for slot in (self._receiving, self._sending):
+            if postbox := slot.found:
+                postbox.tell(text)
 
     async def submit(
         self, address: str, frame: str, asked: Asked, *, at_most: float, wait: float | None = None

@@ -91,11 +91,11 @@ def shortened(frame: Frame) -> Frame:
     return frame | {"id": frame["id"].lstrip("0")} if "id" in frame else frame
 
 
-def begin(*, receives: bool = True, watched: Watched | None = None, **told: Any) -> Talk:
+def begin(*, watched: Watched | None = None, **told: Any) -> Talk:
     """Return the exchange of somebody who has registered, and of whom the core knows it."""
     talk = Talk()
     options: Frame = {} if watched is None else {"watched": watched}
-    register = encode_register(ALICE, "alice", nonce=NONCE, receives=receives, **options)
+    register = encode_register(ALICE, "alice", nonce=NONCE, **options)
     (challenge,) = talk.say(register)
     talk.hear(challenge, answer(nonce=NONCE, relay=CAROL, signature=SIGNATURE, expiresAt=1))
     (proof,) = talk.say(encode_authenticate(SIGNATURE, "relay:9471"))
@@ -209,27 +209,6 @@ def test_a_message_is_sent_as_it_was_signed_and_answered_when_the_relay_has_it(t
         "after": full("0"),
         "envelope": {"id": full("1"), "payload": "grüße"},
     }
-
-
-def test_who_gets_no_events_asks_again_and_waits_for_the_receipt() -> None:
-    talk = begin(receives=False)
-    (call,) = talk.say(message("1"))
-    assert body(call)["wait"] == 0
-
-    (again,) = talk.hear(call, PENDING)
-
-    assert body(call) == {"wait": 0} | body(again)
-    talk.hear(again, receipt("1"))
-    assert [frame["status"] for frame in talk.told()] == ["delivered"]
-
-
-def test_who_gets_no_events_has_to_ask_who_is_there() -> None:
-    talk = begin(receives=False)
-    (call,) = talk.say(encode_watch(Watched(peers=frozenset({BOB}))))
-
-    talk.hear(call, answer(peers=[peer(BOB), peer(CAROL)]))
-
-    assert talk.told() == [{"type": "presence", "online": [peer(BOB)], "offline": []}]
 
 
 def test_a_broadcast_is_a_message_to_everyone(talk: Talk) -> None:

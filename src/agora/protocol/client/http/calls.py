@@ -22,11 +22,9 @@ __all__ = [
     "challenge_call",
     "events_query",
     "leave_call",
-    "peers_call",
     "register_call",
     "send_call",
     "settle_call",
-    "wait_call",
 ]
 
 
@@ -35,7 +33,6 @@ class Lane(Enum):
 
     REGISTER = "register"
     SEND = "send"
-    WAIT = "wait"
     SETTLE = "settle"
     ASK = "ask"
 
@@ -56,7 +53,6 @@ class Call:
         body: JSON text; None for none.
         name: What is sent to whom; None for all else.
         after: What must have been taken before it, if anything must.
-        tells_peers: Whether it asks who is there.
         number: Its place among all calls; it keeps that when it is made again.
         times: How often it was made without an answer.
         times_too_fast: How often it came before the message that it must not overtake.
@@ -68,7 +64,6 @@ class Call:
     body: str | None = None
     name: Name | None = None
     after: Name | None = None
-    tells_peers: bool = field(default=False, kw_only=True)
     number: int = field(default=0, kw_only=True)
     times: int = field(default=0, kw_only=True)
     times_too_fast: int = field(default=0, kw_only=True)
@@ -122,13 +117,6 @@ def send_call(submit: Submit, text: str) -> Call:
     return Call(Lane.SEND, "POST", "v1/send", body, (submit.envelope.claimed_id or "", to), after)
 
 
-def wait_call(sent: Call) -> Call:
-    """Return the call that sends the same once more, and is answered when there is a receipt."""
-    assert sent.body is not None, "it sends something"
-    body = "{" + sent.body.removeprefix("{" + _AT_ONCE)
-    return Call(Lane.WAIT, "POST", "v1/send", body, sent.name)
-
-
 _AT_ONCE = '"wait":0,'
 
 
@@ -156,15 +144,18 @@ def settle_call(frame: Ack | Nack) -> Call:
     return Call(Lane.SETTLE, "POST", "v1/nack", encode(members))
 
 
-def events_query(watched: Watched, *, wait: float | None) -> dict[str, str]:
+def events_query(watched: Watched, *, receives: bool, wait: float | None) -> dict[str, str]:
     """
     Return the parameters with which events are asked for.
 
     Args:
         watched: Whose presence to hear of.
+        receives: Whether to get mail.
         wait: Seconds after which a response without an event ends; None for a stream.
     """
     query = {"presence": _presence(watched)}
+    if not receives:
+        query["receive"] = "false"
     return query if wait is None else query | {"wait": f"{wait:g}"}
 
 
@@ -184,11 +175,6 @@ _MOST_KEYS = 64
 def ask_call() -> Call:
     """Return the least that a relay can be asked, for a ``ping`` frame."""
     return Call(Lane.ASK, "GET", "v1/peers?limit=1")
-
-
-def peers_call() -> Call:
-    """Return the call for who is there, where no events are to be had."""
-    return Call(Lane.ASK, "GET", "v1/peers", tells_peers=True)
 
 
 def leave_call() -> Call:

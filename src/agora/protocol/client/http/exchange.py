@@ -30,7 +30,6 @@ from agora.frames import (
     Register,
     Submit,
     Watch,
-    Watched,
     decode_request,
 )
 from agora.frames.members import encode
@@ -42,11 +41,9 @@ from agora.protocol.client.http.calls import (
     ask_call,
     broadcast_call,
     challenge_call,
-    peers_call,
     register_call,
     send_call,
     settle_call,
-    wait_call,
 )
 from agora.protocol.client.http.presence import Onlookers
 from agora.protocol.client.http.sends import Sends
@@ -55,9 +52,6 @@ __all__ = ["Exchange"]
 
 _ATTEMPTS = 2
 """How often a call is made that gets no answer: a connection kept open may be gone by then."""
-
-_MOST = {Lane.WAIT: 8}
-"""Calls under way at a time, where that is more than one; sends know for themselves."""
 
 _PAUSE = 1.0
 """Seconds to wait when there is too much, and it is not said for how long."""
@@ -133,19 +127,13 @@ class Exchange:
             case Ack() | Nack() as settled:
                 self._settling.append(settled)
             case Watch(watched):
-                self._watch(watched)
+                self.watched = watched
+                self._onlookers.watch(watched)
             case Ping():
                 self._ask_after_overdue(now)
                 if not self._open:
                     self._add(ask_call())
                 self._pings.append(self._last_number)
-
-    def _watch(self, watched: Watched) -> None:
-        """Hear of these from the next stream of events on; who gets none has to ask."""
-        self.watched = watched
-        self._onlookers.watch(watched)
-        if not self.receives:
-            self._add(peers_call())
 
     def _add(self, call: Call) -> None:
         self._last_number += 1
@@ -179,11 +167,11 @@ class Exchange:
         for lane in Lane if self.may_ask else (Lane.REGISTER,):
             if lane is Lane.SEND:
                 yield from self._sends.next_calls()
-            while self._lanes[lane] and self._makes(lane) < _MOST.get(lane, 1):
+            elif self._lanes[lane] and not self._makes(lane):
                 yield self._lanes[lane].popleft()
 
-    def _makes(self, lane: Lane) -> int:
-        return sum(call.lane is lane for call in self._under_way)
+    def _makes(self, lane: Lane) -> bool:
+        return any(call.lane is lane for call in self._under_way)
 
     def _land(self, call: Call) -> None:
         self._under_way.discard(call)
@@ -241,12 +229,8 @@ class Exchange:
             self._hear_of_registration(answer)
         elif call.lane is Lane.SEND:
             self._hear_of_message(call, answer, now)
-        elif call.lane is Lane.WAIT:
-            self._hear_word(call, answer, now)
         elif not answer.is_good:
             self.frames.append(answer.error_frame())
-        elif call.tells_peers:
-            self._tell_presence({"online": answer.members.get("peers")})
         if call.name is None:
             self._open.pop(call.number, None)
 
@@ -312,8 +296,6 @@ class Exchange:
         for kind, listed in (("receipt", "receipts"), ("error", "errors")):
             for each in objects_in(members.get(listed)):
                 self._tell_of(kind, each)
-        if name in self._unsettled and not self.receives:
-            self._add(wait_call(call))  # no event will tell
 
     def _tell_of(self, kind: str, members: dict[str, Json]) -> None:
         name = (str(members.get("id")), str(members.get("to")))
@@ -338,10 +320,7 @@ class Exchange:
             if members := object_of(data):
                 self._tell_of(kind, members)
         elif kind == "presence" and (members := object_of(data)) is not None:
-            self._tell_presence(members)
-
-    def _tell_presence(self, members: dict[str, Json]) -> None:
-        self.frames.append(encode({"type": "presence"} | self._onlookers.update(members)))
+            self.frames.append(encode({"type": kind} | self._onlookers.update(members)))
 
     def note_interrupted(self) -> None:
         """Events may be missing: ask after what we wait for, and look at who is there anew."""
@@ -364,7 +343,7 @@ class Exchange:
     def _ask_after(self, calls: list[Call]) -> None:
         for call in calls:
             del self._unsettled[call.recipient]
-            self._add(wait_call(call) if call.lane is Lane.WAIT else call)
+            self._add(call)
 
 
 def _goes_with(first: Ack | Nack, other: Ack | Nack, count: int) -> bool:
