@@ -109,7 +109,8 @@ def _sources_of_the_relays_log() -> list[Path]:
         source / "cli" / f"{name}.py" for name in ("relay", "open_files", "service_manager")
     ]
     shared = [source / "group_commit.py", *commands]
-    return [*source.glob("protocol/**/*.py"), *source.glob("relay/**/*.py"), *shared]
+    folders = ("protocol", "mailbox", "relay")
+    return [*(path for folder in folders for path in source.glob(f"{folder}/**/*.py")), *shared]
 
 
 # Claims, each held by a test

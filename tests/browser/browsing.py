@@ -26,6 +26,7 @@ FLAGS: Final = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP relay.test 127.0.0.1",  # a name that browsers do not trust
 ]
 
 WHY_SKIPPED: Final = "no browser: apt install chromium, or say where one is in CHROMIUM"

@@ -410,6 +410,43 @@ _CHANGE_KNOWN_RELAY = """(key) => new Promise((resolve) => {
 })"""
 
 
+# Where it cannot be
+
+
+def elsewhere(relay: RelayInThread, host: str) -> str:
+    """Return the address of the chat by another name of this machine."""
+    return f"{relay.http_url}/chat".replace("127.0.0.1", host)
+
+
+def test_a_page_that_came_without_tls_from_elsewhere_says_what_to_do(
+    page: Page, relay: RelayInThread, complaints: Complaints
+) -> None:
+    complaints.expected += ["The Cross-Origin-Opener-Policy header has been ignored"]
+    page.goto(elsewhere(relay, "relay.test"))
+
+    expect(page.get_by_role("heading", name="The chat needs a secure address")).to_be_visible()
+    expect(page.locator("#secure-address")).to_contain_text("https://relay.test:")
+
+
+def test_a_browser_without_ed25519_is_told_so(page: Page, relay: RelayInThread) -> None:
+    page.add_init_script("crypto.subtle.generateKey = () => Promise.reject(new Error())")
+
+    page.goto(f"{relay.http_url}/chat")
+
+    expect(page.get_by_role("heading", name="This browser cannot make the key")).to_be_visible()
+
+
+def test_a_relay_that_does_not_know_its_name_is_said_with_the_remedy(
+    page: Page, relay: RelayInThread, complaints: Complaints
+) -> None:
+    complaints.expected += ["status of 401", "status of 403"]  # the browser's word of a refusal
+    page.goto(elsewhere(relay, "agora.localhost"))
+
+    page.get_by_role("button", name="Make my key and begin").click()
+
+    expect(page.get_by_role("alert").first).to_contain_text("--public-name agora.localhost:")
+
+
 def test_everything_is_erased_when_asked_for(person: PersonFactory) -> None:
     ada, bob = person("Ada"), person("Bob")
     expect(bob.row(ada)).to_be_visible()

@@ -110,6 +110,22 @@ async def test_a_renewed_certificate_is_shown_to_who_comes_and_sessions_stay(
                 pass
 
 
+async def test_http_shows_the_renewed_certificate_too(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    renewed = make_certificates(tmp_path / "second")
+    config = RelayConfig(port=0, http_port=0, **certificates.settings)
+
+    async with Relay(config) as relay:
+        await relay.reload(RelayConfig(port=0, http_port=0, **renewed.settings))
+        place = urlsplit(relay.http_url or "")
+        _, writer = await asyncio.open_connection(
+            place.hostname, place.port, ssl=renewed.trusting()
+        )
+        writer.close()
+        await writer.wait_closed()
+
+
 @pytest.mark.parametrize("what", ["chain", "key", "gone", "other key"])
 async def test_a_certificate_that_cannot_be_changes_nothing(
     certificates: Certificates, tmp_path: Path, what: str

@@ -118,12 +118,15 @@ export class Engine {
 
   #opened() {
     this.#isPresenceOld = true;
-    this.#outbox.pump();
+    this.#outbox.opened();
   }
 
   async #heard(events) {
     const messages = events.filter(({ event }) => event === "message");
     if (messages.length > 0) await this.#take(messages.map(({ data }) => JSON.parse(data)));
+    for (const { data, event } of events) {
+      if (event === "receipt" || event === "error") await this.#outbox.heard(JSON.parse(data));
+    }
     const presence = events.filter(({ event }) => event === "presence");
     presence.forEach(({ data }) => this.#changeOnline(JSON.parse(data)));
     if (presence.length > 0) this.#tellOnline();

@@ -2,20 +2,17 @@
  * Brings messages to the relay: what is on its way stays so until somebody says what became of it.
  *
  * Messages of one conversation go out together and keep their order: each names the one before it
- * (`after`), and the relay takes none whose predecessor it did not take. What was not answered
- * goes out again over the next connection; the relay knows it by its id.
+ * (`after`), and the relay takes none whose predecessor it did not take. A request is answered when
+ * the relay has the envelope; what becomes of it comes as events. What was not answered when the
+ * connection ends goes out again over the next one; the relay knows it by its id.
  */
 
 import { EVERYONE } from "../agora/envelope.js";
 import { fateOfReceipt, isPassing, openRecipients, withFate } from "./delivery.js";
 import { Refused } from "./relay.js";
 
-/**
- * Requests under way at once. Browsers open six connections to one place: one listens, one is
- * left for acks, and a request may wait for the other side. No conversation has them all.
- */
+/** Requests under way at once: of the six that browsers have for one place, one listens. */
 const AT_ONCE = 4;
-const AT_ONCE_IN_ONE = 2;
 
 /** Milliseconds before what the relay had no time for is tried again, where it did not say. */
 const PAUSE = 1000;
@@ -24,7 +21,8 @@ export class Outbox {
   #store;
   #link;
   #changed;
-  #underWay = new Map();
+  #underWay = new Set();
+  #handedOver = new Set();
   #isPumping = false;
   #isWanted = false;
   #notBefore = 0;
@@ -56,24 +54,39 @@ export class Outbox {
     }
   }
 
+  /** A connection is open: whatever the last one did not answer is asked for again. */
+  opened() {
+    this.#handedOver.clear();
+    this.pump();
+  }
+
+  /** Take what the relay tells later of a message that it had: a receipt or an error. */
+  async heard(word) {
+    const message = await this.#store.get("messages", word.id);
+    if (!message?.mine) return;
+    const isReceipt = word.status !== undefined;
+    const answer = { errors: isReceipt ? [] : [word], receipts: isReceipt ? [word] : [] };
+    const after = await this.#settle(message, openRecipients(message), answer);
+    // With the last word it is no more; what is refused for now is to be sent again.
+    if (isReceipt && openRecipients(after ?? message).length > 0) return;
+    this.#handedOver.delete(word.id);
+    this.pump();
+  }
+
   async #sendWhatWaits() {
     if (this.#link.session === null || this.#mustWait()) return;
     const previous = new Map();
     for (const message of await this.#store.unsent()) {
       const { conversation, id } = message;
-      if (!this.#underWay.has(id)) {
+      if (!this.#underWay.has(id) && !this.#handedOver.has(id)) {
         if (this.#underWay.size >= AT_ONCE || this.#link.session === null) return;
-        if (this.#underWayIn(conversation) >= AT_ONCE_IN_ONE) continue;
-        // Only what is under way itself can be overtaken: before it, everything is answered.
-        this.#underWay.set(id, conversation);
+        // Only what is not answered can be overtaken.
+        this.#underWay.add(id);
+        this.#handedOver.add(id);
         this.#send(message, previous.get(conversation));
       }
       previous.set(conversation, id);
     }
-  }
-
-  #underWayIn(conversation) {
-    return [...this.#underWay.values()].filter((one) => one === conversation).length;
   }
 
   #mustWait() {
@@ -91,15 +104,20 @@ export class Outbox {
     const recipients = openRecipients(message);
     const isForAll = recipients[0] === EVERYONE;
     try {
-      if (recipients.length === 0) return;
+      if (recipients.length === 0) {
+        this.#handedOver.delete(listed.id);
+        return;
+      }
       const answer = await session.send({
         after,
         confirm: !isForAll,
         envelope: message.envelope,
         to: isForAll || recipients.length === 1 ? recipients[0] : recipients,
       });
+      if (answer.pending.length === 0) this.#handedOver.delete(message.id);
       await this.#settle(message, recipients, answer);
     } catch (error) {
+      this.#handedOver.delete(message.id);
       await this.#failed(message, recipients, error);
     } finally {
       this.#underWay.delete(message.id);
@@ -124,7 +142,7 @@ export class Outbox {
     this.#notBefore = Math.max(this.#notBefore, Date.now() + ms);
   }
 
-  /** Write down what the relay said of each recipient. */
+  /** Write down what the relay said of each recipient; return the message if that changed it. */
   async #settle({ id }, recipients, { errors, receipts }) {
     const fates = new Map(receipts.map((receipt) => [receipt.to, fateOfReceipt(receipt)]));
     for (const error of errors) {
@@ -133,7 +151,7 @@ export class Outbox {
         if (!fates.has(to)) fates.set(to, this.#fateOf(error));
       }
     }
-    await changeMessage(this.#store, id, fates, this.#changed);
+    return changeMessage(this.#store, id, fates, this.#changed);
   }
 
   #fateOf({ code, message, retryAfterMs }) {
@@ -143,8 +161,8 @@ export class Outbox {
   }
 }
 
-/** Write what became of a message; tell the one it is now, if it changed. */
-export async function changeMessage(store, id, fates, changed) {
+/** Write what became of a message; tell and return what it is now, null if that is the same. */
+async function changeMessage(store, id, fates, changed) {
   const after = await store.write(async ({ get, put }) => {
     const before = await get("messages", id);
     if (before === undefined || !before.mine) return null;
@@ -155,4 +173,5 @@ export async function changeMessage(store, id, fates, changed) {
     return message;
   });
   if (after !== null) changed(after);
+  return after;
 }

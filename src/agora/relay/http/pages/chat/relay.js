@@ -72,12 +72,13 @@ export class Session {
   }
 
   /**
-   * Hand over an envelope.
+   * Hand over an envelope, without waiting for what becomes of it.
    *
-   * @returns {Promise<{receipts, errors, pending}>} One word for each recipient.
+   * @returns {Promise<{receipts, errors, pending}>} One word for each recipient; of those in
+   *   `pending` it comes as an event.
    */
   async send({ after, confirm, envelope, to }) {
-    const body = { envelope, to, ...(confirm ? { confirm } : {}), ...(after ? { after } : {}) };
+    const body = { envelope, to, wait: 0, ...(confirm ? { confirm } : {}), ...(after ? { after } : {}) };
     try {
       return await this.#call("POST", "/v1/send", { body });
     } catch (error) {
