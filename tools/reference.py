@@ -41,7 +41,7 @@ from agora.relay.http.document import document
 from agora.relay.http.exposition import METRICS, Metric
 from agora.relay.http.reference import reference
 from agora.settings import Effect, bounds
-from agora.testing import conformance, conversation
+from agora.testing import conformance, conversation, relay_contract
 from agora.testing.clock import ManualClock
 from tools.api import class_section, function_section, prose
 
@@ -455,6 +455,7 @@ def python_page() -> str:
             class_section("Bounced", client.Bounced),
             class_section("Withheld", client.Withheld),
             class_section("ContactRequest", client.ContactRequest),
+            class_section("TransportChanged", client.TransportChanged),
             class_section("Trouble", client.Trouble),
             f"## Who may write, and which relay\n\n{_CONSENT_TEXT}",
             class_section("agora.client.Guard", client.Guard),
@@ -474,6 +475,7 @@ def python_page() -> str:
             class_section("agora.testing.conversation.Conversation", conversation.Conversation),
             class_section("Speaker", conversation.Speaker, is_made_here=False),
             class_section("Agent", conversation.Agent, is_made_here=False),
+            _relay_contract_section(),
             _contract_section(),
         ]
     )
@@ -512,6 +514,11 @@ def _errors() -> str:
 def _contract_section() -> str:
     name, kind = "agora.testing.conformance.MailboxContract", conformance.MailboxContract
     return class_section(name, kind, is_made_here=False, only="new_mailbox")
+
+
+def _relay_contract_section() -> str:
+    name, kind = "agora.testing.relay_contract.RelayContract", relay_contract.RelayContract
+    return class_section(name, kind, is_made_here=False, only="new_client")
 
 
 def _first_line(kind: type) -> str:
