@@ -264,7 +264,8 @@ def _tell_admin_token(node: Relay) -> None:
     """Print what gives access to the relay's figures, if nobody else knows: it is in no log."""
     if node.http_url is not None and not node.config.admin_token and sys.stdout is not None:
         with suppress(OSError):  # nobody reads it: no reason not to serve
-            click.echo(f"admin token {node.admin_token} for {node.http_url}/ and agora top")
+            # Behind the "#", which a browser sends to nobody.
+            click.echo(f"dashboard {node.http_url}/#token={node.admin_token} (agora top too)")
 
 
 def _log_reach(config: RelayConfig) -> None:
