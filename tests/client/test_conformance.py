@@ -104,6 +104,7 @@ class TestByFallingBackToHttp(OverOurRelay):
         return agent(self.proxy.url, keys, fallback=self.proxy.http_url, **options)
 
 
+@pytest.mark.long  # the same client waits as well over HTTP, below
 class TestWithoutAsyncio(OverOurRelay):
     transport = TransportName.WEBSOCKET
 

@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.types import ASGIApp
 
 from agora.codes import ErrorCode, HttpErrorCode
-from agora.relay.http import api, docs, events
+from agora.relay.http import api, docs, events, watch
 from agora.relay.http.answers import json_answer
 from agora.relay.http.callers import AnyRequest, authenticate
 from agora.relay.http.door import Door
@@ -25,7 +25,7 @@ __all__ = ["make_app"]
 
 _log = logging.getLogger("agora.relay")
 
-ROUTES = (*api.ROUTES, *events.ROUTES, *docs.ROUTES, *PAGE_ROUTES)
+ROUTES = (*api.ROUTES, *events.ROUTES, *docs.ROUTES, *watch.ROUTES, *PAGE_ROUTES)
 """Everything that is served."""
 
 
@@ -52,7 +52,7 @@ def make_app(door: Door) -> ASGIApp:
         pdb_on_exception=False,
     )
     inner.state.door = door
-    return Gate(inner, door.config, door.rates)
+    return Gate(inner, door.config, door.rates, watch.ALWAYS_ANSWERED)
 
 
 async def _check_media_type(request: AnyRequest) -> None:
