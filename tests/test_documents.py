@@ -47,7 +47,7 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     named = re.findall(
-        r"`((?:docs|examples|requirements|src|tests|tools)/[^`\s]*)`", page.read_text()
+        r"`((?:docs|deploy|examples|requirements|src|tests|tools)/[^`\s]*)`", page.read_text()
     )
 
     assert [path for path in named if not (ROOT / path).exists()] == []

@@ -23,7 +23,7 @@ FLOORS = {
     3: "frames/",
     4: "protocol/",
     5: "mailbox/ files group_commit known_relays",
-    6: "identity sealing verifying relay/ client/ sync",
+    6: "identity otel sealing verifying relay/ client/ sync",
     7: "bench/",
     8: "cli/ testing/",
 }

@@ -1,5 +1,5 @@
 """
-The reference pages of the command line, the settings, the codes and Python, made from the code.
+The reference pages of commands, settings, codes, metrics and Python, made from the code.
 
 ``make pages`` writes them; a test holds the
 files equal to what is made here.
@@ -24,6 +24,8 @@ from agora.cli.settings import flags_of, shown_default
 from agora.codes import (
     CLOSE_ADVICE,
     ERROR_ADVICE,
+    HTTP_ERROR_ADVICE,
+    HTTP_STATUS,
     RECEIPT_MEANING,
     Advice,
     CloseCode,
@@ -36,13 +38,14 @@ from agora.known_relays import KnownRelays
 from agora.limits import Limits
 from agora.relay.config import SETTINGS, LogConfig, environment_names
 from agora.relay.http.document import document
+from agora.relay.http.exposition import METRICS, Metric
 from agora.relay.http.reference import reference
 from agora.settings import Effect, bounds
 from agora.testing import conformance, conversation, relay_contract
 from agora.testing.clock import ManualClock
 from tools.api import class_section, function_section, prose
 
-__all__ = ["JSON_OBJECTS", "PAGES", "cli_page", "python_page", "settings_page"]
+__all__ = ["JSON_OBJECTS", "PAGES", "cli_page", "metrics_page", "python_page", "settings_page"]
 
 _MADE = "<!-- Made by `make pages`; do not edit. -->\n"
 
@@ -178,7 +181,7 @@ The identity is that of the config file: `--config`, else `--profile`, else `AGO
 reference, whose users keep their keys. Nobody else may be able to read it.
 """
 
-_COMMON_HEAD = "Option of every command but relay; bench has `--json` alone"
+_COMMON_HEAD = "Option of every command but relay; top and bench have `--json` alone"
 
 _JSON_TEXT = """With `--json` standard output holds one JSON object per line, in ASCII. A command
 that fails writes its reason to standard error and ends with one more object, unless the command
@@ -254,6 +257,7 @@ JSON_OBJECTS = {
     "mailbox export": "`status` (`exported`), `file`, `messages`, `deadLetters`, `pins`, `damaged`",
     "mailbox import": "`status` (`imported`), `messages`, `deadLetters`, `pins`, `present` (there "
     "already), `refused` (signed by nobody)",
+    "top": "a look: what `GET /admin/overview` answers",
     "bench": "a run: `bench` (its name), `relay`, `dialect`, and its figures, each with its unit "
     "in its name",
     "bench all": "first `bench` (`record`), `machine`, `taken`, `settings`, `against`; then every "
@@ -339,6 +343,10 @@ def codes_page() -> str:
     """Return docs/reference/codes.md."""
     receipts = [(f"`{status}`", RECEIPT_MEANING[status]) for status in ReceiptStatus]
     errors = [_code_row(f"`{code}`", ERROR_ADVICE[code]) for code in ErrorCode]
+    http = [
+        (str(HTTP_STATUS[code]), f"`{code}`", advice.when, advice.do)
+        for code, advice in HTTP_ERROR_ADVICE.items()
+    ]
     closes = [
         _code_row(f"{code:d} `{code.name.lower()}`", CLOSE_ADVICE[code]) for code in CloseCode
     ]
@@ -349,11 +357,16 @@ def codes_page() -> str:
             _table(("Status", "What has become of the envelope"), receipts),
             f"## In an `error` frame\n\n{_ERRORS_TEXT}",
             _table(("Code", "When", "What to do", "Sent again by our client"), errors),
+            f"## In an answer by HTTP\n\n{_HTTP_ERRORS_TEXT}",
+            _table(("Status", "Code", "When", "What to do"), http),
             "## When a connection is closed\n",
             _table(("Code", "When", "What to do", "Our client comes back"), closes),
         ]
     )
 
+
+_HTTP_ERRORS_TEXT = """Those of frames, with the status that [the HTTP API](http.md) says; and:
+"""
 
 _CODES_TEXT = f"""# Codes
 
@@ -374,6 +387,44 @@ _ERRORS_TEXT = """An error answers one frame, which has changed nothing, and nam
 
 def _code_row(code: str, advice: Advice) -> tuple[str, ...]:
     return (code, advice.when, advice.do, "no" if advice.final else "yes")
+
+
+# Metrics
+
+
+def metrics_page() -> str:
+    """Return docs/reference/metrics.md."""
+    head = ("Metric", "Type", "Labels", "What it is", "When to worry")
+    return f"{_METRICS_TEXT}\n{_table(head, map(_metric_row, METRICS))}\n{_METRICS_END}"
+
+
+def _metric_row(metric: Metric) -> tuple[str, ...]:
+    labels = _codes(metric.labels)
+    return (f"`{metric.series}`", metric.kind, labels, metric.help, metric.worry)
+
+
+_METRICS_TEXT = f"""# Metrics
+
+{_MADE}
+`GET /metrics` at the relay's HTTP port gives them to [Prometheus](https://prometheus.io), as
+OpenMetrics to whoever accepts that. Nobody needs a token for it: there is no peer, no id and no
+word of a stranger in it, and as many series whatever comes. Counters begin at 0 when the relay
+starts. Times are seconds, sizes bytes. What is looked up on disk is at most a second old.
+
+A relay also counts what every process has: `process_resident_memory_bytes`,
+`process_cpu_seconds_total`, `process_open_fds`, `process_max_fds`, `process_start_time_seconds`,
+`process_virtual_memory_bytes` (Linux).
+"""
+
+_METRICS_END = """A label has only these values: `outcome` is `delivered`, `stored`, `sent`,
+`duplicate` or `refused`; `door` is `websocket` or `http`; `dialect` is `agora/1` or `reference`;
+`where` is `loop` or `process`; `code` is one of the [codes](codes.md), of errors and of closed
+connections.
+
+Rules for alarms, made of these: `deploy/prometheus/alerts.yml`; a dashboard for Grafana:
+`deploy/prometheus/grafana.json`. What a relay does beyond figures: [watch a
+relay](../howto/watch-a-relay.md).
+"""
 
 
 # Python
@@ -478,6 +529,7 @@ PAGES = {
     "cli.md": cli_page,
     "codes.md": codes_page,
     "http.md": http_page,
+    "metrics.md": metrics_page,
     "python.md": python_page,
     "settings.md": settings_page,
 }

@@ -60,6 +60,7 @@ class HttpErrorCode(StrEnum):
     HEADERS_TOO_LARGE = "headers_too_large"
     PRIVATE_KEY_REFUSED = "private_key_refused"
     NOT_ENABLED = "not_enabled"
+    UNAUTHORIZED = "unauthorized"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -236,6 +237,9 @@ HTTP_ERROR_ADVICE: dict[HttpErrorCode, Advice] = {
     HttpErrorCode.NOT_ENABLED: Advice(
         "this relay's operator has not switched it on", "do without it", final=True
     ),
+    HttpErrorCode.UNAUTHORIZED: Advice(
+        "the admin token is missing or wrong", "give the one that is set or was printed", final=True
+    ),
     HttpErrorCode.INTERNAL_ERROR: Advice(
         "a fault of the relay; its log has the details", "try again later", final=False
     ),
@@ -266,6 +270,7 @@ HTTP_STATUS: dict[ErrorCode | HttpErrorCode, int] = {
     HttpErrorCode.HEADERS_TOO_LARGE: 431,
     HttpErrorCode.PRIVATE_KEY_REFUSED: 400,
     HttpErrorCode.NOT_ENABLED: 501,
+    HttpErrorCode.UNAUTHORIZED: 401,
     HttpErrorCode.INTERNAL_ERROR: 500,
 }
 """The status of an HTTP answer that carries a code; those of bounces no answer has."""

@@ -15,12 +15,12 @@ from functools import partial
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from threading import Thread
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
 from agora.errors import AgoraError
 
-__all__ = ["Done", "GroupCommit", "Joint", "Store", "commit_together", "nobody"]
+__all__ = ["Done", "GroupCommit", "Joint", "Store", "Watch", "commit_together", "nobody"]
 
 _log = logging.getLogger("agora.store")
 
@@ -34,8 +34,8 @@ MAX_BATCH = 1_000
 class Store(Protocol):
     """What is written: changes count when :meth:`commit` has returned."""
 
-    def commit(self) -> None:
-        """Make all changes safe from a crash."""
+    def commit(self) -> bool:
+        """Make all changes safe from a crash; tell whether there were any."""
         ...
 
     def rollback(self) -> None:
@@ -44,6 +44,18 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of what it holds."""
+        ...
+
+
+class Watch(Protocol):
+    """Who is told how the commits go, in the thread that makes them."""
+
+    def committed(self, jobs: int, *, started: float, ended: float) -> None:
+        """So many *jobs* are safe; moments are those of :func:`time.perf_counter`."""
+        ...
+
+    def failed(self, error: Exception) -> None:
+        """Nothing of a commit was kept."""
         ...
 
 
@@ -77,14 +89,21 @@ class GroupCommit(Generic[_Store]):
         store: Owned from here on; closed by :meth:`close`.
         post: Runs a callable on the loop's thread, such as ``loop.call_soon_threadsafe``.
         name: What the store is, for the thread's name and the log.
+        watch: Who is told how the commits go.
     """
 
     def __init__(
-        self, store: _Store, post: Callable[[Callable[[], None]], object], *, name: str
+        self,
+        store: _Store,
+        post: Callable[[Callable[[], None]], object],
+        *,
+        name: str,
+        watch: Watch | None = None,
     ) -> None:
         self._store = store
         self._post = post
         self._name = name
+        self._watch = watch
         self._jobs: SimpleQueue[tuple[Callable[[_Store], Any], Done] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name=f"agora-{name}", daemon=True)
         self._thread.start()
@@ -106,7 +125,9 @@ class GroupCommit(Generic[_Store]):
         while is_open:
             batch, is_open = self._next_batch()
             if batch:
-                self._report(commit_together(self._store, batch, name=self._name))
+                self._report(
+                    commit_together(self._store, batch, name=self._name, watch=self._watch)
+                )
 
     def _next_batch(self) -> tuple[list[tuple[Callable[[_Store], Any], Done]], bool]:
         """Wait for a job; return it with all that wait behind it, and whether more may come."""
@@ -138,19 +159,23 @@ class GroupCommit(Generic[_Store]):
 
 
 def commit_together(
-    store: _Store, batch: list[tuple[Callable[[_Store], Any], Done]], *, name: str
+    store: _Store,
+    batch: list[tuple[Callable[[_Store], Any], Done]],
+    *,
+    name: str,
+    watch: Watch | None = None,
 ) -> list[tuple[Done, object]]:
     """Do the jobs of *batch* in order with one commit; return who is to be told what."""
     try:
         results = _do_all(store, [work for work, _ in batch])
-        store.commit()
+        _commit(store, len(batch), watch)
     except Exception as error:
         # A full disk may have undone what earlier jobs of the batch did: none of it counts.
         # No traceback: it would go to the same disk, once for every message.
         fields = {"jobs": len(batch), "error": str(error)}
         _log.error("%s commit failed", name, extra={"fields": fields})
-        _roll_back(store, name)
-        return [(done, _do_alone(store, work, name)) for work, done in batch]
+        _roll_back(store, name, error, watch)
+        return [(done, _do_alone(store, work, name, watch)) for work, done in batch]
     return list(zip((done for _, done in batch), results, strict=True))
 
 
@@ -164,13 +189,22 @@ def _do_all(store: _Store, works: list[Callable[[_Store], Any]]) -> list[object]
     return results
 
 
-def _do_alone(store: _Store, work: Callable[[_Store], Any], name: str) -> object:
+def _commit(store: Store, jobs: int, watch: Watch | None) -> None:
+    started = perf_counter()
+    has_written = store.commit()
+    if has_written and watch is not None:
+        watch.committed(jobs, started=started, ended=perf_counter())
+
+
+def _do_alone(
+    store: _Store, work: Callable[[_Store], Any], name: str, watch: Watch | None
+) -> object:
     """Do one job with a commit of its own, so that only what cannot be stored fails."""
     try:
         result = _do(store, work)
-        store.commit()
+        _commit(store, 1, watch)
     except Exception as error:
-        _roll_back(store, name)
+        _roll_back(store, name, error, watch)
         return error
     return result
 
@@ -182,7 +216,9 @@ def _do(store: _Store, work: Callable[[_Store], Any]) -> object:
         return refusal
 
 
-def _roll_back(store: Store, name: str) -> None:
+def _roll_back(store: Store, name: str, why: Exception, watch: Watch | None) -> None:
+    if watch is not None:
+        watch.failed(why)
     try:
         store.rollback()
     except Exception:

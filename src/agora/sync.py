@@ -20,7 +20,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -285,7 +285,7 @@ def _receipts(results: list[asynchronous.Receipt], background: _Background) -> l
 class Message(asynchronous.Message):
     """One message to us; as :class:`agora.Message`, but that its methods wait by themselves."""
 
-    _background: _Background
+    _background: _Background = field(kw_only=True)
 
     @_like(asynchronous.Message.reply)
     def reply(self, payload: Json, *, type: str | None = None) -> Receipt:  # type: ignore[override]  # it waits
@@ -308,7 +308,13 @@ class Message(asynchronous.Message):
 
 
 def _message(message: asynchronous.Message, background: _Background) -> Message:
-    return Message(message.envelope, message.name, message._handling, background)
+    return Message(
+        message.envelope,
+        message.name,
+        message._handling,
+        message.traceparent,
+        _background=background,
+    )
 
 
 class _Messages(_Twin[AsyncIterator[asynchronous.Message]]):
@@ -472,7 +478,9 @@ class Client(_Twin[asynchronous.Client]):
 
         def register(handler: Handler) -> Handler:
             async def take_turn(message: asynchronous.Message) -> None:
-                turn = _Turn(handler, _message(message, self._background))
+                # The span in which it goes on is active here, not in the thread that takes it.
+                context = copy_context() if self._original.is_traced else None
+                turn = _Turn(handler, _message(message, self._background), context)
                 _turns.get().put_nowait(turn)
                 if (error := await asyncio.wrap_future(turn.over)) is not None:
                     raise error
@@ -528,6 +536,7 @@ class _Turn:
 
     handler: Handler
     message: Message
+    context: Context | None
     over: concurrent.futures.Future[Exception | None] = field(
         default_factory=concurrent.futures.Future
     )
@@ -537,7 +546,10 @@ class _Turn:
         if not self.over.set_running_or_notify_cancel():
             return
         try:
-            self.handler(self.message)
+            if self.context is None:
+                self.handler(self.message)
+            else:
+                self.context.run(self.handler, self.message)
         except Exception as error:
             self.over.set_result(error)
         else:

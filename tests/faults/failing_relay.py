@@ -31,17 +31,18 @@ def _let_commits_fail(seed: int) -> None:
     chance = random.Random(seed)
     commit = SqliteMailbox.commit
 
-    def failing_commit(self: SqliteMailbox) -> None:
+    def failing_commit(self: SqliteMailbox) -> bool:
         # Those of a relay that serves: one that cannot open its file says so, and does not start.
         is_serving = threading.current_thread().name == "agora-mailbox"
         fate = chance.random() if is_serving else 0.5
         if fate < _FAILING:
             raise sqlite3.OperationalError("disk I/O error")
-        commit(self)
+        has_written = commit(self)
         if fate > 1 - _DEADLY:
             # As sudden as a kill: threads end where they are, and every file is closed.
             again = [sys.executable, "-m", "tests.faults.failing_relay", str(seed + 1)]
             os.execv(sys.executable, [*again, *sys.argv[1:]])
+        return has_written
 
     SqliteMailbox.commit = failing_commit  # type: ignore[method-assign]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -235,11 +235,27 @@ def test_a_welcome_of_agora_is_read_as_it_was_written(
     )
 
 
-@given(peer_ids, envelopes, st.none() | texts.filter(bool), st.booleans(), st.booleans())
+@given(
+    peer_ids,
+    envelopes,
+    st.none() | texts.filter(bool),
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.from_regex(r"00-[1-9][0-9a-f]{31}-[1-9][0-9a-f]{15}-0[01]", fullmatch=True),
+)
 def test_a_delivery_is_read_as_it_was_written(
-    sender: PeerId, envelope: Json, name: str | None, is_stored: bool, confirm: bool
+    sender: PeerId,
+    envelope: Json,
+    name: str | None,
+    is_stored: bool,
+    confirm: bool,
+    traceparent: str | None,
 ) -> None:
-    flags = {"is_stored": is_stored, "confirm": confirm}
+    flags: dict[str, Any] = {
+        "is_stored": is_stored,
+        "confirm": confirm,
+        "traceparent": traceparent,
+    }
     text = encode_delivery(sender, json_text(envelope), name, **flags)
 
     assert decode_answer(text) == Delivery(sender, Sealed(envelope), name, **flags)

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from agora.canonical import MAX_DEPTH, canonical_text, json_text, parse_json
 from agora.envelope import Envelope, open_envelope, seal
 from agora.errors import EnvelopeError, FrameError
-from agora.frames import PROTOCOL, Broadcast, Request, Submit, decode_request
+from agora.frames import PROTOCOL, Broadcast, Request, Submit, decode_request, encode_submit
 from agora.frames.requests import decode_in_full
 from agora.keys import KeyPair
 from agora.plain_json import NotPlainError, plain_decoder, plain_text
 from agora.sealed import PlainSealed, Sealed
 
 T = TypeVar("T")
+PLACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ALICE, BOB = (KeyPair.from_seed(bytes([number]) * 32) for number in (1, 2))
 
 strings = st.text(st.characters(), max_size=12)
@@ -167,6 +168,11 @@ changes = st.dictionaries(
 )
 
 
+places = st.from_regex(
+    r"(00|ff|cc)-[0a-f]{32}-[0a-f]{16}-[0-9a-f]{2}(-[0-9a-f]{2})?", fullmatch=True
+)
+
+
 @given(letters, changes, st.data())
 def test_a_frame_says_the_same_both_ways(
     letter: Envelope, changes: dict[str, Any], data: st.DataObject
@@ -178,6 +184,7 @@ def test_a_frame_says_the_same_both_ways(
         "envelope": dict(members),
     }
     more = {"confirm": values, "after": values | strings, "extra": values}
+    more |= {"traceparent": values | places}
     frame |= data.draw(st.fixed_dictionaries({}, optional=more))
 
     protocol = data.draw(st.sampled_from([0, PROTOCOL]))
@@ -241,3 +248,12 @@ def test_an_ordinary_message_goes_the_short_way() -> None:
 
     for protocol in (0, PROTOCOL):
         assert isinstance(sealed_of(decode_request(frame, protocol=protocol)), PlainSealed)
+
+
+def test_a_traced_message_goes_the_short_way() -> None:
+    letter = seal(ALICE, type="publish", payload=None, to=BOB.peer_id, timestamp_ms=1)
+    request = decode_request(encode_submit(BOB.peer_id, letter.to_json(), traceparent=PLACE))
+
+    assert isinstance(request, Submit)
+    assert isinstance(request.envelope, PlainSealed)
+    assert request.traceparent == PLACE

@@ -13,6 +13,7 @@ from websockets.frames import Frame, Opcode
 from agora.codes import CloseCode
 from agora.relay.connection import Listener, WebSocketConnection
 from agora.relay.framing import text_frame
+from agora.relay.metrics import Traffic
 from agora.relay.node import Node
 from agora.relay.outlet import Outlet
 from agora.relay.turns import Turns
@@ -104,6 +105,7 @@ class Bench:
                 close_timeout=60.0,
                 read_buffer=memoryview(self._buffer),
                 turns=Turns(),
+                traffic=Traffic(),
                 is_welcome=lambda: True,
                 opened=lambda connection: None,
                 closed=lambda connection: None,

@@ -42,12 +42,12 @@ class WatchedMailbox(MemoryMailbox):
         self.put_together.append(len(puts))
         return super().put_many(puts)
 
-    def commit(self) -> None:
+    def commit(self) -> bool:
         if self.commits_to_fail:
             self.commits_to_fail -= 1
             raise OSError("no space left on device")
         self.commits += 1
-        super().commit()
+        return super().commit()
 
     def close(self) -> None:
         # What it holds stays to be looked at.

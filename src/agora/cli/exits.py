@@ -27,11 +27,13 @@ __all__ = [
     "EXIT_CODES",
     "CannotStartError",
     "Exit",
+    "NoFiguresError",
     "NoIdentityError",
     "NotConfirmedError",
     "NotInStoreError",
     "NotTakenError",
     "StoppedError",
+    "StrangeAnswerError",
     "exit_code",
     "hint_of",
 ]
@@ -70,6 +72,16 @@ class NotConfirmedError(AgoraError):
 
 class NotInStoreError(PeerReferenceError):
     """A relay keeps nothing of that peer; the message says what shows whose it keeps."""
+
+
+class NoFiguresError(NotConnectedError):
+    """No relay answers where its figures should be; the message has the URL."""
+
+
+class StrangeAnswerError(AgoraError):
+    """What answers there is no relay, or none of this version."""
+
+    code = "strange_answer"
 
 
 class StoppedError(AgoraError):
@@ -138,4 +150,5 @@ def exit_code(error: BaseException) -> int:
 
 def hint_of(error: BaseException) -> str:
     """Return what a person may try beside what the message says; empty if that says it all."""
-    return "" if isinstance(error, NotInStoreError) else EXIT_CODES[exit_code(error)].hint
+    says_it_all = isinstance(error, NotInStoreError | NoFiguresError)
+    return "" if says_it_all else EXIT_CODES[exit_code(error)].hint

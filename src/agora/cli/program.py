@@ -40,6 +40,7 @@ _COMMANDS = {
     "keys": "agora.cli.keys:keys",
     "mailbox": "agora.cli.mailbox:mailbox",
     "known-relays": "agora.cli.known_relays:known_relays",
+    "top": "agora.cli.top:top",
     "bench": "agora.cli.bench:bench",
 }
 """Where each command is; imported when asked for, as a sender needs no relay."""

@@ -8,8 +8,9 @@ import ipaddress
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -184,6 +185,7 @@ async def _serve(settings: _Settings, sources: _Sources) -> None:
         try:
             _log_service(config)
             _log_reach(config)
+            _tell_admin_token(node)
             manager.ready(f"listening on {node.url}")
             await until_first(
                 stop.wait(),
@@ -256,6 +258,14 @@ def _log_service(config: RelayConfig) -> None:
         "envelopes": config.envelopes,
     }
     _log.info("serving", extra={"fields": fields})
+
+
+def _tell_admin_token(node: Relay) -> None:
+    """Print what gives access to the relay's figures, if nobody else knows: it is in no log."""
+    if node.http_url is not None and not node.config.admin_token and sys.stdout is not None:
+        with suppress(OSError):  # nobody reads it: no reason not to serve
+            # Behind the "#", which a browser sends to nobody.
+            click.echo(f"dashboard {node.http_url}/#token={node.admin_token} (agora top too)")
 
 
 def _log_reach(config: RelayConfig) -> None:

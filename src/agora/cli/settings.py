@@ -22,6 +22,7 @@ _DEFAULTS_OF_THE_COMMAND: Mapping[str, Any] = {
     "data_dir": "agora/relay in the user's data directory",
     "http": True,
     "http_port": "one above the port",
+    "admin_token": "a new one at every start",
 }
 """What the command puts in the place of None; an embedded relay keeps nothing, serves no HTTP."""
 
@@ -29,6 +30,7 @@ _ALIASES = {"data_dir": ["--storage-dir"]}
 """The reference's flags for what has another name here."""
 
 _METAVARS = {"host": "ADDRESS", "port": "PORT", "data_dir": "FOLDER", "storage_peers": "PEER,…"}
+_METAVARS |= {"admin_token": "TOKEN"}
 _METAVARS |= {"http_port": "PORT", "allowed_origins": "ORIGIN,…", "trusted_proxies": "ADDRESS,…"}
 _METAVARS |= {"jwt_secret": "SECRET,…"}
 _METAVARS |= {"tls_cert": "FILE", "tls_key": "FILE", "public_name": "NAME,…"}

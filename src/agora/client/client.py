@@ -14,9 +14,11 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, assert_never
+from typing import Any, Literal, Self, assert_never
 from weakref import WeakKeyDictionary
 
 from agora.canonical import Json
@@ -120,6 +122,8 @@ class Client:
         ca_file: Further authorities to trust, a PEM file.
         proxy: True takes it from the environment, None goes direct, or a proxy's URL.
         headers: More headers for the WebSocket handshake, and for every HTTP request.
+        otel: Whether traces of OpenTelemetry go on with messages: the active span's place goes
+            along with what is sent, handlers are at work in a span that goes on from the sender's.
     """
 
     def __init__(
@@ -148,6 +152,7 @@ class Client:
         ca_file: str | None = None,
         proxy: str | Literal[True] | None = True,
         headers: Mapping[str, str] | None = None,
+        otel: bool = False,
     ) -> None:
         if not isinstance(identity, KeyPair):  # a path is an easy slip
             kind = type(identity).__name__
@@ -195,6 +200,9 @@ class Client:
             None if outbox is None else Keeping(Path(outbox), identity.peer_id, self._note_kept)
         )
         self._scribe = Scribe(identity, now_ms)
+        self.is_traced = otel
+        # Imported by those alone who want it, as it takes megabytes.
+        tracing: Any = import_module("agora.client.tracing") if otel else None
         self._outbox = Outbox(
             max_messages=outbox_max_messages, max_bytes=outbox_max_bytes, journal=self._keeping
         )
@@ -204,6 +212,7 @@ class Client:
             is_durable=outbox is not None,
             max_frame_bytes=max_frame_bytes,
             wake=self._link.wake,
+            active_place=tracing.active_place if tracing else lambda: None,
         )
         self._intake = make_intake(
             self._keeping or SeenIds(max_ids=_SEEN_IDS),
@@ -222,6 +231,7 @@ class Client:
             requests=self._requests,
             answer=self._answer,
             emit=self._listeners.tell,
+            continued=tracing.continued if tracing else nullcontext,
         )
         self._readers: WeakKeyDictionary[asyncio.Task[object], Messages] = WeakKeyDictionary()
 
@@ -659,8 +669,8 @@ class Client:
                 self._sending.note_lost()
                 if not is_final:
                     self._become(ConnectionState.CONNECTING, error)
-            case core.Incoming(envelope, name):
-                self._receiving.take(envelope, name)
+            case core.Incoming(envelope, name, traceparent):
+                self._receiving.take(envelope, name, traceparent)
             case core.Changed(outgoing):
                 self._sending.note_changed(outgoing)
                 if outgoing.refusal is not None:

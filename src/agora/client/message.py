@@ -81,11 +81,14 @@ class Message:
     Attributes:
         envelope: The verified envelope.
         name: The display name the sender claims; not proven, None without one.
+        traceparent: Where in a trace it comes from (W3C Trace Context), as the relay tells;
+            not signed, None without one.
     """
 
     envelope: Envelope
     name: str | None
     _handling: Handling
+    traceparent: str | None = None
 
     @property
     def sender(self) -> PeerId:

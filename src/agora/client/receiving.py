@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Self, assert_never
 from weakref import WeakSet
 
@@ -103,6 +104,7 @@ class Receiving:
         requests: Takes replies out of what comes.
         answer: Sends an answer.
         emit: Called with what happens besides messages.
+        continued: Surrounds the handling of a message.
     """
 
     def __init__(
@@ -114,7 +116,9 @@ class Receiving:
         requests: Requests,
         answer: Answer,
         emit: Callable[[ClientEvent], None],
+        continued: Callable[[Message], AbstractContextManager[object]] = nullcontext,
     ) -> None:
+        self._continued = continued
         self._inbox = inbox
         self._intake = intake
         self._guard = guard
@@ -146,9 +150,10 @@ class Receiving:
 
     # What comes
 
-    def take(self, envelope: Envelope, name: str | None) -> None:
+    def take(self, envelope: Envelope, name: str | None, traceparent: str | None = None) -> None:
         """Give a message to the request it answers, or else to the inbox, if it may pass."""
-        message = Message(envelope, name, Handling(envelope, self._intake, self._answer))
+        handling = Handling(envelope, self._intake, self._answer)
+        message = Message(envelope, name, handling, traceparent)
         if self._requests.take(message):
             message._handling.ack()
             return
@@ -225,7 +230,8 @@ class Receiving:
             message._handling.ack()  # nobody here will ever want it
             return
         try:
-            await handler(message)
+            with self._continued(message):
+                await handler(message)
         except Exception as error:
             _log.exception("handler failed", extra={"fields": {"id": message.id}})
             message._handling.nack(None)

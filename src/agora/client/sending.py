@@ -30,6 +30,7 @@ class Sending:
         is_durable: Whether the outbox is kept on disk.
         max_frame_bytes: Largest envelope, with the frame around it.
         wake: Called when there is something to write.
+        active_place: Tells where in a trace we are.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class Sending:
         is_durable: bool,
         max_frame_bytes: int,
         wake: Callable[[], None],
+        active_place: Callable[[], str | None] = lambda: None,
     ) -> None:
+        self._active_place = active_place
         self._max_frame_bytes = self._largest = max_frame_bytes
         self._scribe = scribe
         self._outbox = outbox
@@ -73,7 +76,13 @@ class Sending:
             type=type, payload=payload, to=recipients, in_reply_to=in_reply_to
         )
         check_exact(payload)
-        outgoing = Outgoing(to, envelope, confirm=confirm, is_durable=is_durable)
+        outgoing = Outgoing(
+            to,
+            envelope,
+            confirm=confirm,
+            is_durable=is_durable,
+            traceparent=self._active_place(),
+        )
         if outgoing.size > self._largest - _FRAME_OVERHEAD:
             raise InputError(
                 f"envelope of {outgoing.size} bytes exceeds max_frame_bytes of "

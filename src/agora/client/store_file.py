@@ -221,10 +221,12 @@ class StoreFile:
 
     # Safety
 
-    def commit(self) -> None:
-        """Write and sync the changes."""
-        if self._database.in_transaction:
-            self._database.execute("COMMIT")
+    def commit(self) -> bool:
+        """Write and sync the changes; tell whether there were any."""
+        if not self._database.in_transaction:
+            return False
+        self._database.execute("COMMIT")
+        return True
 
     def rollback(self) -> None:
         """Undo the changes."""

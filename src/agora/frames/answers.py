@@ -22,10 +22,12 @@ from agora.frames.members import (
     decode,
     encode,
     is_nonce,
+    is_traceparent,
     name_member,
     number_or_none,
     string_text,
     text_or_none,
+    traceparent_member,
     type_text,
 )
 from agora.keys import PeerId, is_peer_id
@@ -148,6 +150,7 @@ class Delivery:
         name: The display name the sender claims.
         is_stored: Whether it waited in the mailbox, so that its age says nothing.
         confirm: Whether the sender asks for a signed acknowledgement.
+        traceparent: Where in a trace it comes from, if it was told.
     """
 
     sender: str
@@ -155,6 +158,7 @@ class Delivery:
     name: str | None = None
     is_stored: bool = False
     confirm: bool = False
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,12 +322,14 @@ def _decode_delivery(members: Members) -> Delivery:
     if not isinstance(sender, str) or "envelope" not in members:
         text = 'a message without "from" or "envelope"'
         raise _senseless("message", text, envelope.claimed_id)
+    traceparent = members.get("traceparent")
     return Delivery(
         sender,
         envelope,
         _claimed_name(members),
         is_stored=members.get("stored") is True,
         confirm=members.get("confirm") is True,
+        traceparent=traceparent if is_traceparent(traceparent) else None,
     )
 
 
@@ -479,9 +485,12 @@ def encode_delivery(
     *,
     is_stored: bool = False,
     confirm: bool = False,
+    traceparent: str | None = None,
 ) -> str:
     """Return the ``message`` frame that brings an envelope, given as JSON text."""
     flags = ',"stored":true' * is_stored + ',"confirm":true' * confirm
+    if traceparent is not None:
+        flags += traceparent_member(traceparent)
     head = f'{{"type":"message","from":"{sender}"{name_member(name)}{flags}'
     return f'{head},"envelope":{envelope_text}}}'
 

@@ -17,7 +17,7 @@ import msgspec
 
 from agora.canonical import MAX_DEPTH, check_depth
 from agora.errors import CanonicalJSONError
-from agora.frames.members import PROTOCOL
+from agora.frames.members import PROTOCOL, is_traceparent
 from agora.frames.requests import (
     MAX_IDS,
     Ack,
@@ -99,7 +99,11 @@ def _read_message(frame: PlainMessageShape | MessageShape) -> Submit | None:
     if isinstance(frame, PlainMessageShape):
         return Submit(to, sealed)
     after = None if frame.after is msgspec.UNSET else frame.after
-    return Submit(to, sealed, frame.confirm, after)
+    if frame.traceparent is msgspec.UNSET:
+        return Submit(to, sealed, frame.confirm, after)
+    if not is_traceparent(frame.traceparent):
+        return None
+    return Submit(to, sealed, frame.confirm, after, frame.traceparent)
 
 
 def _read_ack(frame: AckShape) -> Ack | None:

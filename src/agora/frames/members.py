@@ -23,10 +23,12 @@ __all__ = [
     "decode",
     "encode",
     "is_nonce",
+    "is_traceparent",
     "name_member",
     "number_or_none",
     "string_text",
     "text_or_none",
+    "traceparent_member",
     "type_text",
 ]
 
@@ -42,6 +44,10 @@ _MAX_TYPE_TEXT = 200
 """Characters of a stranger's own words that an error repeats: it must not carry texts about."""
 
 _NONCE = re.compile(r"[0-9a-f]{64}")
+
+_TRACEPARENT = re.compile(
+    "(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
 
 
 # Reading
@@ -83,6 +89,16 @@ def is_nonce(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _NONCE.fullmatch(value) is not None
 
 
+def is_traceparent(value: object) -> TypeGuard[str]:
+    """
+    Tell whether *value* names a place in a trace, as W3C's Trace Context has it (section 3.2).
+
+    >>> is_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    True
+    """
+    return isinstance(value, str) and _TRACEPARENT.fullmatch(value) is not None
+
+
 def number_or_none(value: Json) -> float | None:
     """Return *value* if it is a number."""
     return value if is_number(value) else None
@@ -109,3 +125,8 @@ def string_text(value: str) -> str:
 def name_member(name: str | None) -> str:
     """Return the member ``name`` behind its comma; nothing where there is no name."""
     return "" if name is None else f',"name":{json_text(name)}'
+
+
+def traceparent_member(traceparent: str | None) -> str:
+    """Return the member ``traceparent`` behind its comma; nothing where there is none."""
+    return "" if traceparent is None else f',"traceparent":"{traceparent}"'

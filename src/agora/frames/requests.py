@@ -16,7 +16,17 @@ from agora.canonical import Json, json_text
 from agora.codes import ErrorCode
 from agora.ecmascript import is_number, is_truthy
 from agora.errors import FrameError
-from agora.frames.members import PROTOCOL, Decoders, Members, decode, encode, is_nonce, text_or_none
+from agora.frames.members import (
+    PROTOCOL,
+    Decoders,
+    Members,
+    decode,
+    encode,
+    is_nonce,
+    is_traceparent,
+    text_or_none,
+    traceparent_member,
+)
 from agora.keys import PeerId, is_peer_id
 from agora.sealed import Sealed
 
@@ -121,12 +131,14 @@ class Submit(msgspec.Struct, frozen=True, gc=False):
         envelope: What they get.
         confirm: Whether the recipient shall send a signed acknowledgement.
         after: Id of the envelope that must have been taken for the same recipient before.
+        traceparent: Where in a trace it was sent, for whoever goes on with that.
     """
 
     to: tuple[str, ...]
     envelope: Sealed
     confirm: bool = False
     after: str | None = None
+    traceparent: str | None = None
 
 
 class Broadcast(msgspec.Struct, frozen=True, gc=False):
@@ -240,7 +252,7 @@ def _decode_plain_submit(members: Members) -> Submit:
 def _decode_submit(members: Members) -> Submit:
     envelope = Sealed(members.get("envelope"))
     to, after = members.get("to"), members.get("after")
-    confirm = members.get("confirm", False)
+    confirm, traceparent = members.get("confirm", False), members.get("traceparent")
     recipients = _texts(to if isinstance(to, list) else [to])
     if not recipients:
         raise _bad_member("message", "to", envelope)
@@ -250,7 +262,9 @@ def _decode_submit(members: Members) -> Submit:
         raise _bad_member("message", "confirm", envelope, recipients[0])
     if not (isinstance(after, str) or "after" not in members):
         raise _bad_member("message", "after", envelope, recipients[0])
-    return Submit(recipients, envelope, confirm, text_or_none(after))
+    if not (is_traceparent(traceparent) or "traceparent" not in members):
+        raise _bad_member("message", "traceparent", envelope, recipients[0])
+    return Submit(recipients, envelope, confirm, text_or_none(after), text_or_none(traceparent))
 
 
 def _texts(values: list[Json]) -> tuple[str, ...] | None:
@@ -352,9 +366,11 @@ def encode_submit(
     *,
     confirm: bool = False,
     after: str | None = None,
+    traceparent: str | None = None,
 ) -> str:
     """Return the ``message`` frame that asks to deliver an envelope, given as JSON text."""
     more = ',"confirm":true' * confirm + ("" if after is None else f',"after":{json_text(after)}')
+    more += traceparent_member(traceparent)
     recipients = json_text(to if isinstance(to, str) else [*to])
     return f'{{"type":"message","to":{recipients}{more},"envelope":{envelope_text}}}'
 

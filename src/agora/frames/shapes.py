@@ -23,6 +23,7 @@ class MessageShape(_Frame, tag="message"):
     envelope: EnvelopeShape
     confirm: bool = False
     after: str | msgspec.UnsetType = msgspec.UNSET
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class BroadcastShape(_Frame, tag="broadcast"):

@@ -11,6 +11,7 @@ from agora.mailbox.base import (
     Page,
     Put,
     Refusal,
+    StoreTotals,
 )
 from agora.mailbox.memory import MemoryMailbox
 from agora.mailbox.sqlite import SqliteMailbox
@@ -28,4 +29,5 @@ __all__ = [
     "Put",
     "Refusal",
     "SqliteMailbox",
+    "StoreTotals",
 ]

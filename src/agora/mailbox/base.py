@@ -28,6 +28,7 @@ __all__ = [
     "Put",
     "Refusal",
     "Scope",
+    "StoreTotals",
 ]
 
 Scope = Literal["mailbox", "sender", "store"]
@@ -168,6 +169,29 @@ class MailboxSummary:
     dead_letters: int
 
 
+@dataclass(frozen=True, slots=True)
+class StoreTotals:
+    """
+    What all mailboxes hold together.
+
+    Attributes:
+        mailboxes: How many have mail.
+        messages: Messages that wait.
+        bytes: Bytes of their text.
+        oldest_ms: When the oldest of them was stored; 0 where none waits.
+        dead_letters: Messages that were given up.
+        largest: The mailboxes with the most bytes, the largest first, without their dead
+            letters; ``oldest_ms`` is that of the message with the lowest position.
+    """
+
+    mailboxes: int = 0
+    messages: int = 0
+    bytes: int = 0
+    oldest_ms: int = 0
+    dead_letters: int = 0
+    largest: tuple[MailboxSummary, ...] = ()
+
+
 class Mailbox(Protocol):
     """
     Mail by recipient, in the order of its positions.
@@ -176,9 +200,9 @@ class Mailbox(Protocol):
     safe from a crash when :meth:`commit` has returned; :meth:`rollback` undoes
     those since the last commit. Moments are milliseconds since the Unix epoch.
 
-    Mail is returned as it was put, or not at all: what a medium has damaged is set
-    aside as a dead letter when that is noticed, at the latest when it would be
-    returned, and logged as an error with its id.
+    Mail is returned as it was put, but for its ``traceparent``, or not at all: what a
+    medium has damaged is set aside as a dead letter when that is noticed, at the latest
+    when it would be returned, and logged as an error with its id.
     """
 
     # Mail
@@ -284,6 +308,14 @@ class Mailbox(Protocol):
         """Return what waits for each recipient that has mail or dead letters, by recipient."""
         ...
 
+    def totals(self, *, largest: int) -> StoreTotals:
+        """
+        Return what is kept all in all, and of the *largest* so many mailboxes what they hold.
+
+        It costs little however much mail there is; something for every recipient and sender.
+        """
+        ...
+
     def dead_letters(self, recipient: str | None = None) -> tuple[DeadLetter, ...]:
         """Return the dead letters of one recipient, or of all, the first that died first."""
         ...
@@ -302,8 +334,17 @@ class Mailbox(Protocol):
         """Tell whether another process has changed something since the last call."""
         ...
 
-    def commit(self) -> None:
-        """Make all changes safe from a crash of the process and of the machine."""
+    def touch(self) -> None:
+        """Write what changes nothing, so that the next commit shows whether the disk takes it."""
+        ...
+
+    def commit(self) -> bool:
+        """
+        Make all changes safe from a crash of the process and of the machine.
+
+        Returns:
+            Whether there were any.
+        """
         ...
 
     def rollback(self) -> None:

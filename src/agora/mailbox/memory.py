@@ -25,6 +25,7 @@ from agora.mailbox.base import (
     Page,
     Put,
     Refusal,
+    StoreTotals,
 )
 from agora.mailbox.fitting import Held, Holdings, check_room, cut_page
 from agora.protocol.relay.actions import Mail
@@ -33,6 +34,10 @@ __all__ = ["MemoryMailbox"]
 
 _ALL = ""
 """Stands for every recipient, or every sender, where holdings are counted; no peer is called so."""
+
+
+_FOREVER = 2**63
+"""Milliseconds since the Unix epoch that no mail is stored behind."""
 
 
 @dataclass(slots=True)
@@ -77,7 +82,7 @@ class MemoryMailbox:
             raise OutOfOrderError(f"what envelope {mail.envelope_id} follows does not wait")
         if not is_owed:
             check_room(mail.size, self._holdings(mail), self._bounds)
-        waiting = _Waiting(replace(mail, stored_ms=now_ms))
+        waiting = _Waiting(replace(mail, stored_ms=now_ms, traceparent=None))
         self._do(partial(self._add, waiting), partial(self._drop, waiting))
         highest = max(self._last_position, mail.position)
         self._do(
@@ -185,6 +190,25 @@ class MemoryMailbox:
             for recipient in sorted({*self._order, *dead})
         )
 
+    def totals(self, *, largest: int) -> StoreTotals:
+        """Return what is kept all in all."""
+        all_of_it = self._holding(_ALL, _ALL)
+        by_size = sorted(self._order, key=lambda one: (-self._holding(one, _ALL).bytes, one))
+        oldest = self._ages.oldest(_FOREVER, 1, self._stored_ms)
+        return StoreTotals(
+            len(self._order),
+            all_of_it.messages,
+            all_of_it.bytes,
+            self._waiting[oldest[0]].mail.stored_ms if oldest else 0,
+            len(self._dead),
+            tuple(map(self._summary, by_size[:largest])),
+        )
+
+    def _summary(self, recipient: str) -> MailboxSummary:
+        held, first = self._holding(recipient, _ALL), self._order[recipient][0]
+        oldest_ms = self._waiting[first].mail.stored_ms
+        return MailboxSummary(recipient, held.messages, held.bytes, oldest_ms, 0)
+
     def dead_letters(self, recipient: str | None = None) -> tuple[DeadLetter, ...]:
         """Return dead letters, oldest first."""
         wanted = [d for d in self._dead.values() if recipient in (None, d.mail.recipient)]
@@ -208,9 +232,14 @@ class MemoryMailbox:
         """Tell that nobody else has changed anything: nobody can."""
         return False
 
-    def commit(self) -> None:
+    def touch(self) -> None:
+        """Do nothing: there is no disk that could refuse it."""
+
+    def commit(self) -> bool:
         """Keep the changes."""
+        has_changes = bool(self._undo)
         self._undo.clear()
+        return has_changes
 
     def rollback(self) -> None:
         """Undo the changes, the latest first."""

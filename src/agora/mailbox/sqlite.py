@@ -36,6 +36,7 @@ from agora.mailbox.base import (
     Page,
     Put,
     Refusal,
+    StoreTotals,
 )
 from agora.mailbox.counts import Counts
 from agora.mailbox.fitting import check_room, cut_page
@@ -277,6 +278,30 @@ class SqliteMailbox:
         )
         return tuple(MailboxSummary(*row) for row in rows)
 
+    def totals(self, *, largest: int) -> StoreTotals:
+        """Return what is kept all in all."""
+        self._counts.write()
+        found = self._one(
+            "SELECT count(*), sum(messages), sum(bytes), (SELECT min(stored_ms) FROM mail), "
+            "(SELECT count(*) FROM dead_letter) FROM held WHERE recipient != '' AND sender = ''"
+        )
+        mailboxes, messages, size, oldest_ms, dead = (number or 0 for number in found)
+        return StoreTotals(mailboxes, messages, size, oldest_ms, dead, self._largest(largest))
+
+    def _largest(self, most: int) -> tuple[MailboxSummary, ...]:
+        rows = self._all(
+            "SELECT recipient, messages, bytes, coalesce((SELECT stored_ms FROM mail "
+            "WHERE recipient_hash = hash_of_recipient(held.recipient) "
+            "AND mail.recipient = held.recipient ORDER BY position LIMIT 1), 0) "
+            "FROM held WHERE recipient != '' AND sender = '' "
+            "ORDER BY bytes DESC, recipient LIMIT ?",
+            most,
+        )
+        return tuple(
+            MailboxSummary(recipient, messages, size, oldest_ms, 0)
+            for recipient, messages, size, oldest_ms in rows
+        )
+
     def dead_letters(self, recipient: str | None = None) -> tuple[DeadLetter, ...]:
         """Return dead letters, oldest first."""
         of_one = "" if recipient is None else "WHERE recipient = ? "
@@ -385,14 +410,21 @@ class SqliteMailbox:
         self._seen = self._data_version()
         return self._seen != before
 
-    def commit(self) -> None:
+    def touch(self) -> None:
+        """Write the version of the tables once more: a page of the log, which is synced."""
+        self._begin()
+        self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def commit(self) -> bool:
         """Write and sync the changes."""
         if self._is_torn:
             raise sqlite3.DatabaseError("a change has failed halfway: it is to be undone")
-        if self._database.in_transaction:
-            self._counts.write()
-            self._database.execute("COMMIT")
-            self._counts.committed()
+        if not self._database.in_transaction:
+            return False
+        self._counts.write()
+        self._database.execute("COMMIT")
+        self._counts.committed()
+        return True
 
     def rollback(self) -> None:
         """Undo the changes."""

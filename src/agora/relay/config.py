@@ -210,6 +210,20 @@ class RelayConfig(Limits):
         minimum=0.0,
         effect=Effect.AT_ONCE,
     )
+    otel: bool = setting(
+        False,
+        unit="",
+        help="trace messages with OpenTelemetry, exported by OTLP over HTTP to where the variables "
+        "OTEL_* say; needs agora-relay[otel]",
+        reason="it costs every message more than all else that is done for it",
+    )
+    admin_token: str = setting(
+        "",
+        unit="",
+        help="who has it may see the dashboard's figures and /admin/overview, at least 16 "
+        "characters; give it by the environment, as everyone on a machine sees its command lines",
+        reason="nobody can guess it or leave it lying about; it is printed at the start",
+    )
 
     def __post_init__(self) -> None:
         # In Python a path may be a string, and a list as good as a tuple.
@@ -219,6 +233,7 @@ class RelayConfig(Limits):
         _check_storage_peers(self.storage_peers)
         for name in self.public_name:
             public_audiences(name, self.port or 1)
+        _check_admin_token(self.admin_token)
         for proxy in self.trusted_proxies:
             _read_network(proxy)
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -351,6 +366,8 @@ def read_setting(declared: Field[Any], text: str) -> Any:
     check_setting(declared, value)
     if declared.name == "storage_peers":
         _check_storage_peers(value)
+    if declared.name == "admin_token":
+        _check_admin_token(value)
     if declared.name == "public_name":
         for name in value:
             public_audiences(name, 1)
@@ -407,6 +424,18 @@ def _normal(declared: Field[Any], value: Any) -> Any:
     if _READERS[str(declared.type)] is _read_path and isinstance(value, str | os.PathLike):
         return Path(value)
     return tuple(value) if isinstance(value, list) else value
+
+
+def _check_admin_token(token: str) -> None:
+    # The length alone: what was given may be in a log soon.
+    if token and len(token) < _LEAST_TOKEN:
+        raise ConfigurationError(
+            f"admin_token of {len(token)} characters is shorter than {_LEAST_TOKEN}"
+        )
+
+
+_LEAST_TOKEN = 16
+"""Characters of an admin token that nobody guesses, if somebody has drawn them."""
 
 
 def _read_network(text: str) -> Network:

@@ -21,6 +21,7 @@ from agora.codes import CloseCode
 from agora.protocol.relay.actions import SessionId
 from agora.protocol.relay.budgets import network_of
 from agora.relay.framing import Framing, ping_frame
+from agora.relay.metrics import Traffic
 from agora.relay.node import Node
 from agora.relay.outlet import Outlet
 from agora.relay.turns import Turns
@@ -45,6 +46,7 @@ class Listener:
         read_buffer: Where bytes come in, one turn's worth: filled and emptied with
             nothing between.
         turns: Who has the loop.
+        traffic: Where bytes are counted.
         is_welcome: Tells whether there is room for one more; if not it is told so and let go.
         opened: Called with a connection when the socket is there.
         closed: Called with it when it is gone, always once.
@@ -59,6 +61,7 @@ class Listener:
     close_timeout: float
     read_buffer: memoryview
     turns: Turns
+    traffic: Traffic
     is_welcome: Callable[[], bool]
     opened: Callable[[WebSocketConnection], None]
     closed: Callable[[WebSocketConnection], None]
@@ -114,6 +117,7 @@ class WebSocketConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Make events of the bytes and handle them; what comes of it all is written together."""
         started = time.perf_counter()
+        self._listener.traffic.received += nbytes
         self._listener.outlet.begin_turn()
         try:
             self._handle(self._framing.receive(bytes(self._listener.read_buffer[:nbytes])))
@@ -185,7 +189,9 @@ class WebSocketConnection(asyncio.BufferedProtocol):
             return
         unwritten, self._unwritten, self._unwritten_bytes = self._unwritten, None, 0
         if not self._transport.is_closing():  # else nobody is there to read it
-            self._transport.write(unwritten[0] if len(unwritten) == 1 else b"".join(unwritten))
+            data = unwritten[0] if len(unwritten) == 1 else b"".join(unwritten)
+            self._listener.traffic.sent += len(data)
+            self._transport.write(data)
 
     def abort(self) -> None:
         """Drop the connection now."""

@@ -14,7 +14,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
 
 from agora.codes import CloseCode
 from agora.errors import TryAgainError
@@ -44,12 +45,16 @@ from agora.protocol.relay.actions import (
     Store,
     Verify,
 )
+from agora.protocol.relay.outcomes import Outcomes
+from agora.protocol.relay.registry import Registry
 from agora.protocol.relay.router import Router, RouterConfig
 from agora.protocol.relay.session import Door, RelaySession
+from agora.protocol.relay.tracing import Tracer
+from agora.relay.metrics import ErrorRecord, Tally
 from agora.relay.verifier import Verifier
 from agora.relay.writer import PutMail, RemoveMail, Writer
 
-__all__ = ["Connection", "Node"]
+__all__ = ["Connection", "Node", "PeerOnline"]
 
 _log = logging.getLogger("agora.relay")
 
@@ -81,11 +86,35 @@ class Connection(Protocol):
 
 @dataclass(eq=False, slots=True)
 class _Seat:
-    """An open connection, its session, and the bytes it may lag behind more than others."""
+    """
+    An open connection, its session, and the bytes it may lag behind more than others.
+
+    Its *door* is the kind of connection it is.
+    """
 
     session: RelaySession
     connection: Connection
+    door: str
     allowance: int = 0
+
+
+class PeerOnline(NamedTuple):
+    """
+    A peer that is online, for its operator.
+
+    Attributes:
+        peer: Who it is.
+        name: The display name it claims.
+        sessions: How many it has.
+        door: The door through which the first of them came.
+        since_ms: When that was, in milliseconds since the Unix epoch.
+    """
+
+    peer: PeerId
+    name: str | None
+    sessions: int
+    door: str
+    since_ms: int
 
 
 class Node:
@@ -99,6 +128,8 @@ class Node:
         verifier: What verifies signatures.
         clock: Seconds that only go forward.
         wall_ms: Milliseconds since the Unix epoch.
+        tally: Where it counts what happens.
+        tracer: Who makes spans of it; None where nobody does.
     """
 
     def __init__(
@@ -110,6 +141,8 @@ class Node:
         verifier: Verifier,
         clock: Callable[[], float],
         wall_ms: Callable[[], int],
+        tally: Tally | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._limits = limits
         self._writer = writer
@@ -117,7 +150,9 @@ class Node:
         self._clock = clock
         self._wall_ms = wall_ms
         now = clock()
-        self._router = Router(limits, replace(config, wall_ms=wall_ms() - int(now * 1000)))
+        began_ms = wall_ms() - int(now * 1000)
+        self._router = Router(limits, replace(config, wall_ms=began_ms), tracer=tracer)
+        self._tracer = tracer
         self._open: dict[SessionId, _Seat] = {}
         self._agenda = Agenda()
         self._to_do: deque[Action] = deque()
@@ -126,10 +161,49 @@ class Node:
         self._expired_at = now
         self._is_draining = False
         self.counts: Counter[str] = Counter()
+        self._tally = tally or Tally()
 
     def __len__(self) -> int:
         """Count the open connections, registered or not."""
         return len(self._open)
+
+    # What an operator sees
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it takes nothing more: it is about to stop."""
+        return self._is_draining
+
+    @property
+    def storing_bytes(self) -> int:
+        """Bytes of mail that wait for the disk."""
+        return self._storing_bytes
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What senders were told of their messages."""
+        return self._router.outcomes
+
+    @property
+    def registry(self) -> Registry:
+        """Its open sessions, to be looked at."""
+        return self._router.registry
+
+    def peers_online(self, at_most: int) -> list[PeerOnline]:
+        """Return the first peers that are online, in the order they came."""
+        born_ms = self._wall_ms() - self._clock() * 1000  # of the clock
+        first = islice(self._router.registry.presence, at_most)
+        return [
+            PeerOnline(
+                entry.public_key,
+                entry.name,
+                len(entry.sessions),
+                seat.door,
+                round(born_ms + seat.session.opened_at * 1000),
+            )
+            for entry in first
+            if (seat := self._open.get(entry.sessions[0]))  # else all are being closed
+        ]
 
     def peers(
         self, own: PeerId, *, after: str, at_most: int
@@ -157,6 +231,7 @@ class Node:
         address: str = "",
         audiences: tuple[str, ...] = (),
         purposes: Purposes = OVER_WEBSOCKET,
+        door: str = "websocket",
     ) -> SessionId:
         """
         Take a new connection; return the id to speak of it by.
@@ -166,11 +241,13 @@ class Node:
             address: Where it comes from, by which rates are counted.
             audiences: The names that this relay has on it (:mod:`agora.protocol.proof`).
             purposes: What a proof over it is signed for.
+            door: What kind of connection it is.
         """
         session_id = SessionId(str(uuid.uuid4()))
-        door = Door(secrets.token_hex(32), address, audiences, purposes)
-        session = RelaySession(session_id, self._router, self._limits, door, now=self._clock())
-        self._open[session_id] = _Seat(session, connection)
+        come_in = Door(secrets.token_hex(32), address, audiences, purposes)
+        session = RelaySession(session_id, self._router, self._limits, come_in, now=self._clock())
+        self._open[session_id] = _Seat(session, connection, door)
+        self._tally.doors[door] += 1
         self._agenda.add(session_id, session.due)
         return session_id
 
@@ -200,6 +277,7 @@ class Node:
     def lost(self, session_id: SessionId) -> None:
         """Forget a connection that is gone."""
         if seat := self._open.pop(session_id, None):
+            self._tally.doors[seat.door] -= 1
             self._carry_out(seat.session.end(now=self._clock()))
 
     def tick(self) -> None:
@@ -258,6 +336,7 @@ class Node:
         would be the square of them in frames.
         """
         open_now, self._open = self._open, {}
+        self._tally.doors.clear()
         for seat in open_now.values():
             seat.connection.close(code)
 
@@ -299,8 +378,12 @@ class Node:
                 connection.send_all(action.texts)
 
     def _settle(self, action: Settle) -> None:
+        if self._tracer is not None:
+            self._tracer.settled(action.ticket, action.outcome)
         if seat := self._open.get(action.ticket.session):
             self._carry_out(seat.session.settled(action.ticket.number, action.outcome))
+        else:
+            self._router.count_unheard(action.outcome)
 
     def _ping(self, action: Ping) -> None:
         if seat := self._open.get(action.session):
@@ -345,6 +428,8 @@ class Node:
         # Left at once, not when the socket is gone: a closing session gets and sends nothing.
         if seat := self._open.pop(session_id, None):
             seat.connection.close(code)
+            self._tally.doors[seat.door] -= 1
+            self._tally.closes[code.name.lower()] += 1
             self._note(Note("closed", {"session": session_id, "code": int(code)}))
             self._carry_out(seat.session.end(now=self._clock()))
 
@@ -482,10 +567,17 @@ class Node:
         level = logging.DEBUG if event in _FREQUENT else logging.INFO
         fields = note.fields
         if event == "refused":
+            self._note_error(fields)
             fields = {**fields, "count": self.counts[event]}
             level = logging.INFO if _is_milestone(self.counts[event]) else logging.DEBUG
         if _log.isEnabledFor(level):
             _log.log(level, event, extra={"fields": {**fields}})
+
+    def _note_error(self, fields: Mapping[str, str | int | float]) -> None:
+        session, code = SessionId(str(fields["session"])), str(fields["code"])
+        member = self._router.registry.get(session)
+        peer = member.peer if member is not None else ""
+        self._tally.note_error(ErrorRecord(self._wall_ms(), code, peer, session))
 
 
 _DOINGS: Mapping[type[Action], Callable[[Node, Any], None]] = {

@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import secrets
 import socket
 import ssl
 import sys
@@ -14,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from functools import lru_cache
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,8 +32,10 @@ from agora.protocol.relay.router import RouterConfig
 from agora.relay.certificates import load_certificate, renew_certificate
 from agora.relay.config import RelayConfig
 from agora.relay.connection import Listener, WebSocketConnection
+from agora.relay.metrics import Metrics
 from agora.relay.node import Node
 from agora.relay.outlet import Outlet
+from agora.relay.overview import Overview
 from agora.relay.reloading import Change, compare
 from agora.relay.turns import Turns
 from agora.relay.verifier import InlineVerifier, ProcessVerifier, usable_cores
@@ -38,7 +43,10 @@ from agora.relay.writer import MailboxWriter
 from agora.sealing import now_ms
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
     from agora.relay.http.server import HttpServer
+    from agora.relay.tracing import RelayTracer
 
 __all__ = ["Relay"]
 
@@ -59,12 +67,15 @@ class Relay:
     Args:
         config: All settings; or give them by name instead.
         identity: The relay's own key, which answers peer-list requests.
+        tracer_provider: Where spans go with the setting ``otel``: an OpenTelemetry
+            ``TracerProvider``; one of its own unless given.
         listen_on: A socket that listens already, in place of ``host`` and ``port``; closed
             with the relay.
         settings: Fields of :class:`~agora.relay.config.RelayConfig`.
 
     Raises:
         ConfigurationError: When a setting cannot be, or the data directory is in use.
+        MissingExtraError: From :meth:`start`, when what a setting needs is not installed.
         OSError: From :meth:`start`, when the address cannot be listened on.
     """
 
@@ -73,6 +84,7 @@ class Relay:
         config: RelayConfig | None = None,
         *,
         identity: KeyPair | None = None,
+        tracer_provider: TracerProvider | None = None,
         listen_on: socket.socket | None = None,
         **settings: Any,
     ) -> None:
@@ -80,18 +92,24 @@ class Relay:
             raise ConfigurationError("give either a config or settings by name, not both")
         self._config = config or _configure(settings)
         self._identity = identity
+        self._tracer_provider = tracer_provider
+        self._tracer: RelayTracer | None = None
         self._listen_on = listen_on
         self._connections: set[WebSocketConnection] = set()
         self._all_gone = asyncio.Event()
         self._node: Node | None = None
         self._writer: MailboxWriter | None = None
         self._verifier: InlineVerifier | ProcessVerifier = InlineVerifier()
+        self._metrics = Metrics()
+        self._admin_token = self._config.admin_token or secrets.token_urlsafe(24)
+        self._overview: Overview | None = None
         self._server: asyncio.Server | None = None
         self._listener: Listener | None = None
         self._tls: ssl.SSLContext | None = None
         self._http: HttpServer | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._pulser: asyncio.TimerHandle | None = None
+        self._pulse_due = 0.0
         self._changing = asyncio.Lock()  # one start or stop at a time
         self._is_closed = False
 
@@ -151,6 +169,18 @@ class Relay:
         """How often each kind of event happened since the start."""
         return dict(self._node.counts) if self._node is not None else {}
 
+    @property
+    def admin_token(self) -> str:
+        """What gives access to the figures that name peers: as set, or made for this run."""
+        return self._admin_token
+
+    @property
+    def overview(self) -> Overview:
+        """What its operator sees of it, once started."""
+        if self._overview is None:
+            raise ClosedError("the relay has not been started")
+        return self._overview
+
     async def start(self) -> None:
         """
         Open the mailboxes and listen. Doing it twice is harmless.
@@ -169,9 +199,10 @@ class Relay:
         if self._identity is None:
             self._identity = await asyncio.to_thread(self._load_identity)
         identity = self._identity
+        self._tracer = await asyncio.to_thread(self._make_tracer, identity.peer_id)
         mailbox = await asyncio.to_thread(self._open_mailbox)
         known = await asyncio.to_thread(self._router_config, identity, mailbox)
-        self._writer = MailboxWriter(mailbox, loop.call_soon_threadsafe)
+        self._writer = MailboxWriter(mailbox, loop.call_soon_threadsafe, self._metrics.commits)
         self._verifier = self._make_verifier(loop)
         self._node = Node(
             self._config,
@@ -180,7 +211,10 @@ class Relay:
             verifier=self._verifier,
             clock=time.monotonic,
             wall_ms=now_ms,
+            tally=self._metrics.tally,
+            tracer=self._tracer,
         )
+        self._overview = self._make_overview(self._node, self._writer, identity)
         try:
             self._tls = tls = await asyncio.to_thread(self._load_tls)
             self._listener = self._make_listener(self._node)
@@ -219,13 +253,15 @@ class Relay:
             relay=self.peer_id,
             writer=writer,
             audiences=lru_cache(self._audiences),
+            overview=self.overview,
+            admin_token=self._admin_token,
             tls=tls,
             is_welcome=self._has_room,
         )
         try:
             await http.start(config.host, port, backlog=_BACKLOG)
         except OSError as error:
-            why = error.strerror or str(error)
+            why = os.strerror(error.errno) if error.errno else str(error)
             if wanted is not None:
                 text = f"cannot serve HTTP on port {port} of {config.host}: {why}; "
                 raise ConfigurationError(f"{text}give another --http-port") from error
@@ -267,6 +303,7 @@ class Relay:
             if self._listener is not None:
                 self._listener = replace(self._listener, **_of_listener(change.config))
             self._node.change_limits(change.config)
+            self.overview.limits = change.config
             if self._http is not None:
                 await self._http.change_config(change.config)
             return change
@@ -307,6 +344,8 @@ class Relay:
                 connection.abort()
             await asyncio.to_thread(self._writer.close)
             self._verifier.close()
+            if self._tracer is not None:
+                await asyncio.to_thread(self._tracer.close)
         with contextlib.suppress(TimeoutError):  # TLS handshakes hold it up from Python 3.12 on
             async with asyncio.timeout(_LINGER):
                 await server.wait_closed()
@@ -351,6 +390,7 @@ class Relay:
             **_of_listener(self._config),
             read_buffer=memoryview(bytearray(_READ_AT_ONCE)),
             turns=Turns(),
+            traffic=self._metrics.websocket,
             is_welcome=self._has_room,
             opened=self._remember,
             closed=self._forget,
@@ -378,9 +418,14 @@ class Relay:
         self._ticker = asyncio.get_running_loop().call_later(self._tick_interval, self._tick)
         self._node.tick()
         self._verifier.look_after()
+        self.overview.tick()
 
     def _pulse(self) -> None:
         assert self._node is not None  # started
+        now = time.monotonic()
+        if self._pulse_due:
+            self._metrics.lag.observe(max(0.0, now - self._pulse_due))
+        self._pulse_due = now + self._pulse_interval
         self._pulser = asyncio.get_running_loop().call_later(self._pulse_interval, self._pulse)
         self._node.pulse()
 
@@ -397,10 +442,32 @@ class Relay:
         return min(periods)
 
     def _make_verifier(self, loop: asyncio.AbstractEventLoop) -> InlineVerifier | ProcessVerifier:
+        counted = self._metrics.verifications
         # On Windows an event loop looks at no sockets but its own.
         if not self._config.verify_processes or usable_cores() == 1 or sys.platform == "win32":
-            return InlineVerifier()
-        return ProcessVerifier(self._config.verify_processes, loop)
+            return InlineVerifier(counted)
+        return ProcessVerifier(self._config.verify_processes, loop, counted)
+
+    def _make_tracer(self, own: PeerId) -> RelayTracer | None:
+        if not self._config.otel:
+            return None
+        # Imported by those alone who want it, as it takes megabytes.
+        tracing = import_module("agora.relay.tracing")
+        tracer: RelayTracer = tracing.RelayTracer.start(self._tracer_provider, own)
+        return tracer
+
+    def _make_overview(self, node: Node, writer: MailboxWriter, identity: KeyPair) -> Overview:
+        in_memory = self._config.memory or self._config.data_dir is None
+        return Overview(
+            node,
+            self._metrics,
+            writer=writer,
+            verifier=self._verifier,
+            limits=self._config,
+            relay=identity.peer_id,
+            data_dir=None if in_memory else self._config.data_dir,
+            is_listening=lambda: self._server is not None and self._server.is_serving(),
+        )
 
     def _load_identity(self) -> KeyPair:
         if self._config.data_dir is None:

@@ -17,8 +17,10 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Protocol
 
+from agora.relay.metrics import Verifications
 from agora.sealed import PlainSealed
 from agora.verifying import job
 
@@ -39,11 +41,24 @@ class Verifier(Protocol):
 
 
 class InlineVerifier:
-    """Verifies at once, where it is asked."""
+    """
+    Verifies at once, where it is asked.
+
+    Args:
+        counted: Where it counts what it does.
+    """
+
+    def __init__(self, counted: Verifications | None = None) -> None:
+        self._counted = counted or Verifications()
 
     def submit(self, sealed: PlainSealed, done: _Done) -> None:
         """Verify an envelope, and call *done*."""
-        _finish((sealed, done))
+        _finish((sealed, done), self._counted)
+
+    @property
+    def waiting(self) -> int:
+        """None waits."""
+        return 0
 
     def look_after(self) -> None:
         """Nothing can stand still."""
@@ -59,9 +74,16 @@ class ProcessVerifier:
     Args:
         processes: How many, at least one; started when there is work enough.
         loop: The event loop on which it is asked, and tells.
+        counted: Where it counts what it does.
     """
 
-    def __init__(self, processes: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        processes: int,
+        loop: asyncio.AbstractEventLoop,
+        counted: Verifications | None = None,
+    ) -> None:
+        self._counted = counted or Verifications()
         self._count = processes
         self._loop = loop
         self._helpers: list[_Helper] = []
@@ -75,11 +97,16 @@ class ProcessVerifier:
         """Verify an envelope, then call *done* on the loop."""
         if len(self._waiting) >= _MAX_WAITING or self._waiting_size >= _MAX_WAITING_SIZE:
             # Everyone is busy: let no more come in than is done.
-            _finish((sealed, done))
+            _finish((sealed, done), self._counted)
             return
         self._waiting.append((sealed, done))
         self._waiting_size += len(sealed.canonical)
         self._wait_for_turn()
+
+    @property
+    def waiting(self) -> int:
+        """How many signatures wait, in hand or not."""
+        return len(self._waiting) + sum(helper.in_hand for helper in self._helpers)
 
     def look_after(self) -> None:
         """End a process that does not answer; to be called about once a second."""
@@ -105,7 +132,7 @@ class ProcessVerifier:
             self._start()
         self._hand_over()
         for _ in range(min(_AT_ONCE, len(self._waiting))):
-            _finish(self._next())
+            _finish(self._next(), self._counted)
         if self._waiting:
             self._wait_for_turn()
 
@@ -128,7 +155,9 @@ class ProcessVerifier:
         self._starts_after = self._loop.time() + _START_AGAIN_AFTER
         try:
             while len(self._helpers) < self._count:
-                self._helpers.append(_Helper(self._loop, self._hand_over, self._lose))
+                self._helpers.append(
+                    _Helper(self._loop, self._hand_over, self._lose, self._counted)
+                )
         except OSError as error:
             _log.error("verifying on the event loop", extra={"fields": {"error": str(error)}})
 
@@ -138,12 +167,20 @@ class ProcessVerifier:
         if helper in self._helpers:
             self._helpers.remove(helper)
         for one in left:
-            _finish(one)
+            _finish(one, self._counted)
 
 
-def _finish(one: _Job) -> None:
+def _finish(one: _Job, counted: Verifications) -> None:
+    """Verify an envelope here and now, unless that is known already, and tell of it."""
     sealed, done = one
-    _ = sealed.is_genuine  # known already where a process has found out
+    number = counted.on_loop
+    counted.on_loop = number + 1
+    if number % _TIMED_EVERY:
+        _ = sealed.is_genuine
+    else:
+        started = perf_counter()
+        _ = sealed.is_genuine
+        counted.loop_seconds.observe(perf_counter() - started)
     done()
 
 
@@ -155,7 +192,10 @@ class _Helper:
         loop: asyncio.AbstractEventLoop,
         has_room: Callable[[], None],
         lose: Callable[[_Helper, Sequence[_Job]], None],
+        counted: Verifications,
     ) -> None:
+        self._counted = counted
+        self._batches: deque[tuple[float, int]] = deque()  # since when, and how many are open
         self._loop = loop
         self._has_room = has_room
         self._lose = lose
@@ -188,10 +228,12 @@ class _Helper:
         for one in jobs:
             signed = one[0].to_verify
             if signed is None:
-                _finish(one)  # nothing that could be genuine
+                _finish(one, self._counted)  # nothing that could be genuine
             else:
                 self._jobs.append(one)
                 parts.append(job(signed))
+        if parts:
+            self._batches.append((perf_counter(), len(parts)))
         is_idle = not self._unsent
         self._unsent += b"".join(parts)
         if is_idle:
@@ -225,9 +267,20 @@ class _Helper:
         self._looks = 0
         verified = [self._jobs.popleft() for _ in verdicts]
         self._has_room()  # before anything else, so that it never waits
+        self._count(len(verdicts))
         for verdict, (sealed, done) in zip(verdicts, verified, strict=True):
             sealed.note(is_genuine=verdict == 1)
             done()
+
+    def _count(self, verified: int) -> None:
+        self._counted.in_processes += verified
+        while verified and self._batches:
+            since, still_open = self._batches.popleft()
+            if verified < still_open:
+                self._batches.appendleft((since, still_open - verified))
+                return
+            verified -= still_open
+            self._counted.process_seconds.observe(perf_counter() - since)
 
     def _write(self) -> None:
         try:
@@ -255,6 +308,9 @@ class _Helper:
         self._loop.remove_writer(self._socket)
         self._socket.close()
 
+
+_TIMED_EVERY = 16
+"""Signatures verified on the loop, of which one is timed: to look at the clock costs too."""
 
 _WORTH_A_HAND_OVER = 4
 """Signatures that are handed over together; fewer are verified sooner than that takes."""

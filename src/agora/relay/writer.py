@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from agora import group_commit
-from agora.group_commit import Done, GroupCommit
+from agora.group_commit import Done, GroupCommit, Watch
 from agora.mailbox import Mailbox, Put, Refusal
 
 __all__ = [
@@ -99,10 +99,16 @@ class MailboxWriter(GroupCommit[Mailbox]):
     Args:
         mailbox: Owned from here on; closed by :meth:`close`.
         post: Runs a callable on the loop's thread, such as ``loop.call_soon_threadsafe``.
+        watch: Who is told how the commits go.
     """
 
-    def __init__(self, mailbox: Mailbox, post: Callable[[Callable[[], None]], object]) -> None:
-        super().__init__(mailbox, post, name=_NAME)
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        post: Callable[[Callable[[], None]], object],
+        watch: Watch | None = None,
+    ) -> None:
+        super().__init__(mailbox, post, name=_NAME, watch=watch)
 
 
 def commit_together(mailbox: Mailbox, batch: list[Job]) -> list[tuple[Done, object]]:

@@ -32,6 +32,7 @@ from agora.mailbox import (
     MailboxSummary,
     OutOfOrderError,
     Put,
+    StoreTotals,
 )
 from agora.protocol.relay.actions import Mail
 
@@ -620,6 +621,33 @@ class MailboxContract:
                 MailboxSummary("carol", 0, 0, 0, 2),
                 MailboxSummary("dave", 1, 3, 500, 1),
             )
+
+    def test_the_totals_are_of_all_mailboxes_and_show_the_largest(self) -> None:
+        with self._mailbox() as mailbox:
+            assert mailbox.totals(largest=9) == StoreTotals()
+
+            mailbox.put(_mail(1, text="x", to="carol"), now_ms=500)
+            mailbox.put(_mail(2, text="xyz", to="dave"), now_ms=400)
+            mailbox.put(_mail(3, text="x", to="eve"), now_ms=300)
+            mailbox.bury("eve", [3], now_ms=0)
+
+            largest = MailboxSummary("dave", 1, 3, 400, 0)
+            assert mailbox.totals(largest=1) == StoreTotals(2, 2, 4, 400, 1, (largest,))
+
+    def test_a_commit_tells_whether_there_was_anything_to_keep(self) -> None:
+        with self._mailbox() as mailbox:
+            assert not mailbox.commit()
+
+            mailbox.put(_mail(1), now_ms=0)
+            assert mailbox.commit()
+            assert not mailbox.commit()
+
+    def test_a_touch_changes_nothing(self) -> None:
+        with self._mailbox(1) as mailbox:
+            mailbox.touch()
+            mailbox.commit()
+
+            assert (_positions(mailbox), mailbox.has_changed()) == ([1], False)
 
     def test_purging_removes_the_mail_and_dead_letters_of_one_recipient(self) -> None:
         with self._mailbox(1, 2, 3) as mailbox:

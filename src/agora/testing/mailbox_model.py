@@ -35,6 +35,7 @@ from agora.mailbox import (
     MailboxSummary,
     OutOfOrderError,
     Put,
+    StoreTotals,
 )
 from agora.protocol.relay.actions import Mail
 
@@ -132,6 +133,22 @@ class _Model:
             if mail or dead:
                 found.append(MailboxSummary(recipient, len(mail), _bytes(mail), oldest, len(dead)))
         return found
+
+    def totals(self, *, largest: int) -> StoreTotals:
+        mail = [w.mail for w in self.waiting]
+        mailboxes = [
+            MailboxSummary(to, len(mine), _bytes(mine), mine[0].stored_ms, 0)
+            for to in _RECIPIENTS
+            if (mine := self.of(to))
+        ]
+        return StoreTotals(
+            len(mailboxes),
+            len(mail),
+            _bytes(mail),
+            min((one.stored_ms for one in mail), default=0),
+            len(self.dead),
+            tuple(sorted(mailboxes, key=lambda one: (-one.bytes, one.recipient))[:largest]),
+        )
 
 
 def _bytes(mail: Iterable[Mail]) -> int:
@@ -400,6 +417,8 @@ class _MailboxMachine(RuleBasedStateMachine):
                 letter for letter in dead if letter.mail.recipient == recipient
             ]
         assert list(self.mailbox.summaries()) == self.model.summaries()
+        for largest in (0, 1, 9):
+            assert self.mailbox.totals(largest=largest) == self.model.totals(largest=largest)
         assert list(self.mailbox.pins()) == sorted(self.model.pins)
 
     @invariant()

@@ -210,6 +210,19 @@ async def test_a_stream_whose_client_is_gone_leaves_nothing() -> None:
             assert (await events.next())[1]["offline"] == [bob.id]
 
 
+async def test_whoever_has_gone_leaves_no_session_behind() -> None:
+    async with Relay(port=0, http_port=0, http_session_grace=0.05) as relay:
+        for _ in range(3):
+            async with http_peer(relay) as alice, http_peer(relay) as bob:
+                await alice.send(bob.id)
+                await bob.payloads(wait=0)
+                async with bob.events():
+                    pass
+                if alice.id < bob.id:
+                    await bob.ask("DELETE", "/v1/disconnect")
+        await eventually(lambda: relay.counts["left"] == relay.counts["registered"])
+
+
 async def test_a_stream_that_is_not_read_is_dropped_and_loses_nothing() -> None:
     settings: dict[str, Any] = {"ack_timeout": 0.05, "http_write_timeout": 0.2}
     async with (

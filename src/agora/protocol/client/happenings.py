@@ -41,10 +41,18 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A genuine message to us, the first time it comes. The name is claimed, not proven."""
+    """
+    A genuine message to us, the first time it comes.
+
+    Attributes:
+        envelope: The message.
+        name: What its sender is called; claimed, not proven.
+        traceparent: Where in a trace it comes from; told by the relay, not signed.
+    """
 
     envelope: Envelope
     name: str | None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class Outgoing:
         acknowledgement: What the recipient's client said of it, ``processed`` or ``failed``.
         bounce: The code with which the relay gave it up after it was stored.
         count: How many peers a broadcast was handed to, where the relay told.
+        traceparent: Where in a trace it was sent; it does not outlive the process.
     """
 
     to: str
@@ -80,6 +81,7 @@ class Outgoing:
     acknowledgement: str | None = None
     bounce: str | None = None
     count: int | None = None
+    traceparent: str | None = None
 
     @property
     def size(self) -> int:

@@ -64,7 +64,13 @@ class Pipeline(Courier):
         text = outgoing.envelope.wire_text
         if outgoing.to == EVERYONE:
             return encode_broadcast(text)
-        return encode_submit(outgoing.to, text, confirm=outgoing.confirm, after=after)
+        return encode_submit(
+            outgoing.to,
+            text,
+            confirm=outgoing.confirm,
+            after=after,
+            traceparent=outgoing.traceparent,
+        )
 
     def ping_at(self) -> float:
         # Who has an answer to give is not left in peace for as long as who has none.

@@ -349,7 +349,7 @@ class PeerSession:
             return []
         events = self._hear_of_ours(envelope)
         if events is None:
-            return [Incoming(envelope, delivery.name)]
+            return [Incoming(envelope, delivery.name, delivery.traceparent)]
         self._intake.ack(envelope)
         return events
 

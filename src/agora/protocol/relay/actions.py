@@ -59,6 +59,7 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
         confirm: Whether the recipient shall send a signed acknowledgement.
         stored_ms: When it was put into the mailbox, in milliseconds since the Unix
             epoch; 0 outside of one.
+        traceparent: Where in a trace it is, if anywhere; no mailbox keeps that.
     """
 
     recipient: str
@@ -69,6 +70,7 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
     position: int = 0
     confirm: bool = False
     stored_ms: int = 0
+    traceparent: str | None = None
 
     @property
     def size(self) -> int:

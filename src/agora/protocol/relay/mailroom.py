@@ -37,6 +37,7 @@ from agora.protocol.relay.policies import MailboxPolicy
 from agora.protocol.relay.recipient import Recipient
 from agora.protocol.relay.refusal import Refusal, duplicate
 from agora.protocol.relay.registry import Member, Registry
+from agora.protocol.relay.tracing import Places
 
 __all__ = ["Mailroom"]
 
@@ -77,6 +78,7 @@ class Mailroom:
         self._restless: dict[PeerId, Recipient] = {}  # those for whom something is due some time
         self._giving_up: set[int] = set()  # positions of what bounces, but is not safe to remove
         self._bounces: dict[int, _GivenUp] = {}  # by position: what they are about
+        self._places = Places(_MAX_PLACES)
         self.taken = ReplayWindow(
             max_ids=limits.dedup_max_envelope_ids,
             max_age=limits.dedup_max_age,
@@ -197,6 +199,7 @@ class Mailroom:
 
     def stored(self, mail: Mail, now: float) -> list[Action]:
         """*mail* is committed."""
+        self._places.keep(mail)
         note = Note("stored", {"id": mail.envelope_id, "from": mail.sender, "to": mail.recipient})
         actions = [note, *self._bounced(mail)]
         if recipient := self._recipients.get(PeerId(mail.recipient)):
@@ -234,7 +237,9 @@ class Mailroom:
     def fetched(self, session: SessionId, page: Sequence[Mail], *, is_last: bool) -> list[Action]:
         """A page of a mailbox has come for *session*; ``is_last`` when nothing was behind it."""
         recipient = self._recipient_of(session)
-        return recipient.fetched(session, page, is_last=is_last) if recipient else []
+        if recipient is None:
+            return []
+        return recipient.fetched(session, self._places.put_back(page), is_last=is_last)
 
     def ack(self, session: SessionId, ids: Iterable[str], now: float) -> list[Action]:
         """The application has these messages, whichever of its sessions they went to."""
@@ -357,6 +362,10 @@ class Mailroom:
             for recipient in self._recipients.values()
             for action in recipient.put_away("the relay is stopping")
         ]
+
+
+_MAX_PLACES = 10_000
+"""Messages in mailboxes of which is known where in a trace they are: some 2 MB."""
 
 
 class _GivenUp(NamedTuple):

@@ -10,7 +10,7 @@ thousands is told to thousands, and then costs a join of texts that are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import islice
@@ -72,6 +72,9 @@ class Presence:
 
     def __len__(self) -> int:
         return len(self._online)
+
+    def __iter__(self) -> Iterator[OnlinePeer]:
+        return iter(self._online.values())
 
     def __contains__(self, peer: object) -> bool:
         return peer in self._online

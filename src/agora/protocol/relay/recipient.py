@@ -486,5 +486,10 @@ def _delivery_text(mail: Mail, *, has_flags: bool = True) -> str:
     if not has_flags:
         return encode_delivery(mail.sender, mail.text, mail.name)
     return encode_delivery(
-        mail.sender, mail.text, mail.name, is_stored=mail.stored_ms > 0, confirm=mail.confirm
+        mail.sender,
+        mail.text,
+        mail.name,
+        is_stored=mail.stored_ms > 0,
+        confirm=mail.confirm,
+        traceparent=mail.traceparent,
     )

@@ -89,6 +89,7 @@ class Registry:
         self._storage_peers = frozenset(storage_peers)
         self._budgets = budgets
         self._members: dict[SessionId, Member] = {}
+        self._unproven = 0
         self._announced_limits = _announced(limits)
         self._watchers = Watchers(limits.presence_interval, self.presence.find)
         self._announcements = Announcements(limits.presence_interval)
@@ -99,6 +100,14 @@ class Registry:
         self._announced_limits = _announced(limits)
         self._watchers.change_interval(limits.presence_interval)
         self._announcements.change_interval(limits.presence_interval)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def unproven(self) -> int:
+        """How many of them speak the reference dialect, in which nothing is proven."""
+        return self._unproven
 
     def __getitem__(self, session: SessionId) -> Member:
         return self._members[session]
@@ -159,6 +168,7 @@ class Registry:
     ) -> list[Action]:
         """Open a session: it is told whom it can reach, the others that its peer came."""
         self._members[member.session] = member
+        self._unproven += not member.is_proven
         text = self._registered(member, watched, pending, now_ms)
         note = Note(
             "registered",
@@ -211,6 +221,7 @@ class Registry:
     def leave(self, session: SessionId, now: float) -> list[Action]:
         """Close a session; the others are told when it was the last of its peer."""
         member = self._members.pop(session)
+        self._unproven -= not member.is_proven
         self._watchers.unwatch(session)
         self._announcements.leave(session)
         actions: list[Action] = [Note("left", {"session": session, "peer": member.peer})]

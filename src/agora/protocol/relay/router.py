@@ -44,6 +44,7 @@ from agora.protocol.relay.admission import (
 from agora.protocol.relay.budgets import Budgets
 from agora.protocol.relay.mailroom import Mailroom
 from agora.protocol.relay.notary import peer_list_response
+from agora.protocol.relay.outcomes import Outcomes
 from agora.protocol.relay.pins import Pins
 from agora.protocol.relay.policies import (
     EnvelopePolicy,
@@ -53,6 +54,7 @@ from agora.protocol.relay.policies import (
 )
 from agora.protocol.relay.refusal import Refusal, duplicate
 from agora.protocol.relay.registry import Member, Registry
+from agora.protocol.relay.tracing import Trace, Tracer
 from agora.sealed import PlainSealed, Sealed
 
 __all__ = ["Router", "RouterConfig"]
@@ -96,15 +98,22 @@ class Router:
     Args:
         limits: What is admitted.
         config: What it starts with.
+        tracer: Who makes spans of what it does; None where nobody does.
 
     Attributes:
+        tracer: As given.
+        outcomes: What senders were told.
         identity: The relay's own key.
         pins: The keys that have proven themselves here.
         registry: The open sessions.
         mailroom: What is under way to their peers, and to those away.
     """
 
-    def __init__(self, limits: Limits, config: RouterConfig) -> None:
+    def __init__(
+        self, limits: Limits, config: RouterConfig, *, tracer: Tracer | None = None
+    ) -> None:
+        self.tracer = tracer
+        self.outcomes = Outcomes()
         self.identity = config.identity
         self._own = config.identity.peer_id
         self.pins = Pins(limits, config.pins)
@@ -238,10 +247,22 @@ class Router:
         return None
 
     def submit(
-        self, session: SessionId, request: Submit, tickets: Mapping[str, Ticket], now: float
+        self,
+        session: SessionId,
+        request: Submit,
+        tickets: Mapping[str, Ticket],
+        now: float,
+        trace: Trace | None = None,
     ) -> list[Action]:
         """
         Take an envelope that was looked at for one or more recipients, each with its ticket.
+
+        Args:
+            session: Who sends it.
+            request: What is sent.
+            tickets: To whom, each with the ticket by which it is answered.
+            now: The time.
+            trace: Where spans of it are made; None where none are.
 
         Raises:
             Refusal: When none of them gets it: with one of the codes of :mod:`agora.codes`.
@@ -256,7 +277,7 @@ class Router:
             try:
                 if to not in new:
                     raise duplicate(parcel.envelope_id, to)
-                actions += self._route(member, parcel, to, ticket, request, now)
+                actions += self._route(member, parcel, to, ticket, request, now, trace)
             except Refusal as refusal:
                 actions.append(Settle(ticket, refusal.about(parcel.envelope_id or None, to)))
         return actions
@@ -273,7 +294,8 @@ class Router:
         member = self.registry[session]
         parcel = self._admit(member, envelope, (), now)
         if self._is_repeat(parcel, EVERYONE, now):
-            raise duplicate(parcel.envelope_id, EVERYONE)
+            known_id = parcel.envelope_id
+            return [Settle(ticket, duplicate(known_id, EVERYONE).about(known_id, None))]
         self._spend(member, self._limits.broadcast_cost, now)
         self.mailroom.taken.add((parcel.sender, EVERYONE, parcel.envelope_id), now)
         text = encode_delivery(member.peer, parcel.text, self.registry.name_of(member))
@@ -340,6 +362,7 @@ class Router:
         ticket: Ticket,
         request: Submit,
         now: float,
+        trace: Trace | None,
     ) -> list[Action]:
         if request.after is not None:
             self.mailroom.check_follows(parcel.sender, to, request.after, now)
@@ -353,6 +376,7 @@ class Router:
             parcel.text,
             self.registry.name_of(member),
             confirm=request.confirm,
+            traceparent=request.traceparent if trace is None else trace.send_on(to, ticket),
         )
         actions = self.mailroom.send(mail, ticket, now, after=request.after)
         actions.append(Note("message", {"id": mail.envelope_id, "from": mail.sender, "to": to}))
@@ -368,6 +392,15 @@ class Router:
         receipt = Receipt(request.id, self.identity.peer_id, ReceiptStatus.DELIVERED)
         text = encode_delivery(answer.sender, answer.text, None)
         return [Settle(ticket, receipt), Send((member.session,), text)]
+
+    def count_unheard(self, outcome: Receipt | Refusal) -> None:
+        """Count what a sender is not told, who has gone."""
+        if isinstance(outcome, Receipt):
+            self.outcomes.add(outcome.status, is_of_repeat=outcome.is_of_repeat)
+        elif outcome.code is ErrorCode.DUPLICATE:
+            self.outcomes.duplicate += 1
+        else:
+            self.outcomes.refused += 1
 
     # Time
 

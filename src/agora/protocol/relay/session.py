@@ -64,6 +64,7 @@ from agora.protocol.relay.actions import (
 from agora.protocol.relay.actions import Ping as PingAction
 from agora.protocol.relay.refusal import Refusal, duplicate
 from agora.protocol.relay.router import Router
+from agora.protocol.relay.tracing import Trace
 from agora.sealed import PlainSealed
 from agora.text import sanitize_text
 
@@ -109,6 +110,7 @@ class _Message(NamedTuple):
     request: Submit | Broadcast
     tickets: dict[str, Ticket]
     to_verify: PlainSealed | None
+    trace: Trace | None
 
     @property
     def is_ready(self) -> bool:
@@ -127,6 +129,10 @@ class RelaySession:
         now: Seconds on any clock that only goes forward; the same for every call.
 
     No method raises on anything a client can send.
+
+    Attributes:
+        state: Where it stands.
+        opened_at: When it was made.
     """
 
     def __init__(
@@ -138,7 +144,7 @@ class RelaySession:
         self._limits = limits
         self._door = door
         self._register_request: Register | None = None
-        self._deadline = now + limits.register_timeout
+        self.opened_at = now
         self._heard = now
         self._pinged: float | None = None
         self._frames = TokenBucket(
@@ -190,7 +196,7 @@ class RelaySession:
         """Let time pass: the deadline to register, then the heartbeat."""
         if self._is_open:
             return self._beat(now) if self._limits.heartbeat_interval else []
-        if self.state is not State.CLOSED and now >= self._deadline:
+        if self.state is not State.CLOSED and now >= self._register_by:
             return [Close(self.id, CloseCode.REGISTER_TIMEOUT)]
         return []
 
@@ -201,7 +207,7 @@ class RelaySession:
             return math.inf
         interval = self._limits.heartbeat_interval or math.inf
         beat = (self._heard if self._pinged is None else self._pinged) + interval
-        return beat if self._is_open else min(self._deadline, beat)
+        return beat if self._is_open else min(self._register_by, beat)
 
     def end(self, *, now: float) -> list[Action]:
         """The connection is closing or gone: leave, once."""
@@ -384,9 +390,13 @@ class RelaySession:
             self.id, envelope, recipients, now, ahead=self._awaited_cost
         )
         tickets = {to: self._issue_ticket() for to in recipients or (EVERYONE,)}
-        message = _Message(request, tickets, to_verify)
+        tracer = self._router.tracer
+        trace = None if tracer is None else tracer.begin(request)
+        message = _Message(request, tickets, to_verify, trace)
         if not (self._awaited or to_verify):
             return self._take_in(message, now)
+        if trace is not None:
+            trace.verify()
         self._awaited.append(message)
         self._awaited_cost += self._cost_of(message)
         return [Verify(self.id, to_verify)] if to_verify else []
@@ -403,14 +413,23 @@ class RelaySession:
         return self._limits.broadcast_cost if is_for_all else len(message.tickets)
 
     def _take_in(self, message: _Message, now: float) -> list[Action]:
-        request, tickets = message.request, message.tickets
+        request, tickets, trace = message.request, message.tickets, message.trace
+        if trace is not None:
+            trace.verified()
         try:
             if isinstance(request, Submit):
-                return self._router.submit(self.id, request, tickets, now)
-            return self._router.broadcast(self.id, request.envelope, tickets[EVERYONE], now)
+                actions = self._router.submit(self.id, request, tickets, now, trace)
+            else:
+                everyone = tickets[EVERYONE]
+                actions = self._router.broadcast(self.id, request.envelope, everyone, now)
         except Refusal as refusal:
+            if trace is not None:
+                trace.end(refusal)
             self._withdraw(tickets.values())
             return self._refuse_request(request, refusal) + self._due_pongs()
+        if trace is not None:
+            trace.end()
+        return actions
 
     def _ack(self, request: Ack, now: float) -> list[Action]:
         self._frames.take(now=now, cost=len(request.ids) / _IDS_PER_FRAME)
@@ -460,11 +479,13 @@ class RelaySession:
                 return self._refuse(outcome)
             known_id, to = outcome.envelope_id or "", outcome.to or "*"
             outcome = Receipt(known_id, to, ReceiptStatus.DUPLICATE)
+        status, is_of_repeat = outcome.status, outcome.is_of_repeat
+        self._router.outcomes.add(status, is_of_repeat=is_of_repeat)
         if not has_receipts:
             # Who says nothing agrees; but what came twice is said, as to whoever sends it later.
-            is_of_repeat, known_id = outcome.is_of_repeat, outcome.envelope_id
-            return self._refuse(duplicate(known_id, outcome.to)) if is_of_repeat else []
-        text = encode_receipt(outcome.envelope_id, outcome.to, outcome.status, outcome.count)
+            told = duplicate(outcome.envelope_id, outcome.to) if is_of_repeat else None
+            return self._say_refusal(told) if told else []
+        text = encode_receipt(outcome.envelope_id, outcome.to, status, outcome.count)
         return [Send((self.id,), text)]
 
     def _due_pongs(self) -> list[Action]:
@@ -475,12 +496,25 @@ class RelaySession:
         return actions
 
     def _refuse(self, refusal: Refusal) -> list[Action]:
+        """Say no; where that is about a message, it is the outcome of it."""
+        outcomes = self._router.outcomes
+        if refusal.code is ErrorCode.DUPLICATE:
+            outcomes.duplicate += 1
+        elif refusal.envelope_id:
+            outcomes.refused += 1
+        return self._say_refusal(refusal)
+
+    def _say_refusal(self, refusal: Refusal) -> list[Action]:
         fields = {"session": self.id, "code": str(refusal.code)}
         if refusal.envelope_id:
             fields["id"] = refusal.envelope_id
         return [Send((self.id,), refusal.to_frame()), Note("refused", fields)]
 
     # Helpers
+
+    @property
+    def _register_by(self) -> float:
+        return self.opened_at + self._limits.register_timeout
 
     @property
     def _is_open(self) -> bool:

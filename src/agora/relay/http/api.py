@@ -18,6 +18,7 @@ from litestar.types import Receive
 from agora.codes import ErrorCode, HttpErrorCode
 from agora.envelope import EVERYONE
 from agora.frames import encode_broadcast, encode_submit
+from agora.frames.members import is_traceparent
 from agora.keys import PeerId
 from agora.relay.http import legacy, shapes
 from agora.relay.http.answers import Json, json_answer
@@ -107,12 +108,34 @@ async def send(
     frame = (
         encode_broadcast(text)
         if to == [EVERYONE]
-        else encode_submit(to, text, confirm=data.confirm, after=data.after)
+        else encode_submit(
+            to,
+            text,
+            confirm=data.confirm,
+            after=data.after,
+            traceparent=_place(request, data.traceparent),
+        )
     )
     session = door.sessions.of(token)
     at_most = door.config.http_max_wait
     await session.submit(address_of(request), frame, asked, wait=data.wait, at_most=at_most)
     return _sent(asked)
+
+
+def _place(request: AnyRequest, said: str | None) -> str | None:
+    """
+    Return where in a trace a message is: as it says, or the header that whatever traces adds.
+
+    Raises:
+        ApiError: ``invalid_message`` where it says what is none; such a header is left out, as
+            W3C has it, for nobody wrote it for us.
+    """
+    if said is None:
+        header = request.headers.get("traceparent")
+        return header if is_traceparent(header) else None
+    if not is_traceparent(said):
+        raise ApiError(ErrorCode.INVALID_MESSAGE, 'Invalid message: invalid "traceparent"')
+    return said
 
 
 def _envelope_text(body: bytes) -> str:

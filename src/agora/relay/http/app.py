@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.types import ASGIApp
 
 from agora.codes import ErrorCode, HttpErrorCode
-from agora.relay.http import api, docs, events
+from agora.relay.http import api, docs, events, watch
 from agora.relay.http.answers import json_answer
 from agora.relay.http.callers import AnyRequest, authenticate
 from agora.relay.http.door import Door
@@ -25,7 +25,7 @@ __all__ = ["make_app"]
 
 _log = logging.getLogger("agora.relay")
 
-ROUTES = (*api.ROUTES, *events.ROUTES, *docs.ROUTES, *PAGE_ROUTES)
+ROUTES = (*api.ROUTES, *events.ROUTES, *docs.ROUTES, *watch.ROUTES, *PAGE_ROUTES)
 """Everything that is served."""
 
 
@@ -40,7 +40,8 @@ def make_app(door: Door) -> ASGIApp:
         exception_handlers={
             ApiError: _answer_api_error,
             HTTPException: _answer_http_error,
-            RecursionError: _answer_too_deep,
+            RecursionError: _answer_no_json,
+            UnicodeDecodeError: _answer_no_json,
             Exception: _answer_fault,
         },
         before_request=_check_media_type,
@@ -51,7 +52,7 @@ def make_app(door: Door) -> ASGIApp:
         pdb_on_exception=False,
     )
     inner.state.door = door
-    return Gate(inner, door.config, door.rates)
+    return Gate(inner, door.config, door.rates, watch.ALWAYS_ANSWERED)
 
 
 async def _check_media_type(request: AnyRequest) -> None:
@@ -101,8 +102,9 @@ def _why(error: HTTPException) -> str:
     return "; ".join(told) or error.detail
 
 
-def _answer_too_deep(request: AnyRequest, error: RecursionError) -> Response[Any]:
-    text = "Invalid message: the body is nested too deep"
+def _answer_no_json(request: AnyRequest, error: Exception) -> Response[Any]:
+    """Say of a body what the framework's decoder does not take for its own errors."""
+    text = "Invalid message: the body is not UTF-8, or nested too deep"
     return _answer_api_error(request, ApiError(ErrorCode.INVALID_MESSAGE, text))
 
 

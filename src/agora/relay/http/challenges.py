@@ -93,7 +93,7 @@ class Challenges:
             raise ApiError(ErrorCode.AT_CAPACITY, text)
         postbox = Postbox(peer, self._answer_ping)
         postbox.session = self._node.open(
-            postbox, address=address, audiences=audiences, purposes=OVER_HTTP
+            postbox, address=address, audiences=audiences, purposes=OVER_HTTP, door="http"
         )
         # Its peers are told with the token; it gets no mail, and ends with the second request.
         register = encode_register(peer, None, nonce=nonce, watched=WATCH_ALL, receives=False)

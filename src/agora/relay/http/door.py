@@ -17,6 +17,7 @@ from agora.relay.http.gate import Rates
 from agora.relay.http.sessions import HttpSessions, unavailable
 from agora.relay.http.tokens import Revocations, Secrets, Token, Tokens
 from agora.relay.node import Node
+from agora.relay.overview import Overview
 from agora.relay.writer import Writer
 
 __all__ = ["Door", "open_door"]
@@ -39,6 +40,8 @@ class Door:
         sessions: What they have open.
         challenges: Who is about to prove a key.
         rates: How often one may ask.
+        overview: What its operator sees.
+        admin_token: What an operator has.
         keys: Keys of those who gave them away (`rest_private_keys`), by token, until that ends.
         is_stopping: Whether nothing new is taken.
     """
@@ -52,6 +55,8 @@ class Door:
     challenges: Challenges
     rates: Rates
     writer: Writer
+    overview: Overview
+    admin_token: str = field(repr=False)
     keys: dict[str, tuple[int, KeyPair]] = field(default_factory=dict, repr=False)
     is_stopping: bool = False
 
@@ -134,7 +139,14 @@ class Door:
 
 
 def open_door(
-    config: RelayConfig, node: Node, *, relay: PeerId, writer: Writer, audiences: Audiences
+    config: RelayConfig,
+    node: Node,
+    *,
+    relay: PeerId,
+    writer: Writer,
+    audiences: Audiences,
+    overview: Overview,
+    admin_token: str,
 ) -> Door:
     """
     Return the door of *node*. Reads its secrets, and so may wait for a disk.
@@ -164,6 +176,8 @@ def open_door(
         ),
         rates=Rates(config, clock=time.monotonic),
         writer=writer,
+        overview=overview,
+        admin_token=admin_token,
     )
 
 

@@ -145,9 +145,17 @@ class Gate:
         app: What is inside.
         config: Whom to believe, and which pages may use the API.
         rates: How many requests may come.
+        uncounted: Paths that may be asked for as often as anybody likes.
     """
 
-    def __init__(self, app: ASGIApp, config: RelayConfig, rates: Rates) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: RelayConfig,
+        rates: Rates,
+        uncounted: frozenset[str] = frozenset(),
+    ) -> None:
+        self._uncounted = uncounted
         self._app = app
         self._rates = rates
         self._proxies = config.proxies
@@ -172,7 +180,8 @@ class Gate:
             await send(message)
 
         try:
-            self._rates.spend("address", notes["address"], notes)
+            if scope["path"] not in self._uncounted:
+                self._rates.spend("address", notes["address"], notes)
         except ApiError as error:
             await answer(send_through, error.status, error.headers, error.body)
             return

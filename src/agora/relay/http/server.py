@@ -19,7 +19,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -31,7 +31,9 @@ from agora.relay.config import RelayConfig
 from agora.relay.http.app import make_app
 from agora.relay.http.door import Audiences, Door, open_door
 from agora.relay.http.errors import ApiError
+from agora.relay.metrics import Traffic
 from agora.relay.node import Node
+from agora.relay.overview import Overview
 from agora.relay.writer import Writer
 
 __all__ = ["HttpServer", "make_server"]
@@ -91,6 +93,7 @@ class HttpServer:
             self._state,
             app_state={},
             bounds=self._door.config,
+            traffic=self._door.overview.metrics.http,
             is_welcome=self._is_welcome,
         )
 
@@ -155,6 +158,8 @@ async def make_server(
     relay: PeerId,
     writer: Writer,
     audiences: Audiences,
+    overview: Overview,
+    admin_token: str,
     tls: ssl.SSLContext | None,
     is_welcome: Callable[[], bool],
 ) -> HttpServer:
@@ -164,7 +169,16 @@ async def make_server(
     Raises:
         ConfigurationError: When the file of its secrets cannot be read.
     """
-    open_it = partial(open_door, config, node, relay=relay, writer=writer, audiences=audiences)
+    open_it = partial(
+        open_door,
+        config,
+        node,
+        relay=relay,
+        writer=writer,
+        audiences=audiences,
+        overview=overview,
+        admin_token=admin_token,
+    )
     return HttpServer(await asyncio.to_thread(open_it), tls=tls, is_welcome=is_welcome)
 
 
@@ -179,14 +193,21 @@ class _Protocol(HttpToolsProtocol):
     Args:
         args: As uvicorn has them.
         bounds: How long, and how large.
+        traffic: Where bytes are counted.
         is_welcome: Tells whether there is room for one more connection.
         kwargs: As uvicorn has them.
     """
 
     def __init__(
-        self, *args: Any, bounds: RelayConfig, is_welcome: Callable[[], bool], **kwargs: Any
+        self,
+        *args: Any,
+        bounds: RelayConfig,
+        traffic: Traffic,
+        is_welcome: Callable[[], bool],
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._traffic = traffic
         self.logger = _log
         self.access_log = False
         self._bounds = bounds
@@ -203,7 +224,7 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request; who is too many is told so, and let go."""
         is_welcome = self._is_welcome()
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _Counted(transport, self._traffic)))
         _notice_the_dead(transport, self._bounds.http_write_timeout)
         if not is_welcome:
             text = "Relay is at capacity (max_connections)"
@@ -213,6 +234,7 @@ class _Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, within bounds."""
+        self._traffic.received += len(data)
         if self.transport.is_closing():
             return
         if not self._is_reading:
@@ -342,6 +364,21 @@ class _Protocol(HttpToolsProtocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
+
+
+class _Counted:
+    """A transport that counts what is written to it."""
+
+    def __init__(self, transport: asyncio.Transport, traffic: Traffic) -> None:
+        self._transport = transport
+        self._traffic = traffic
+
+    def write(self, data: bytes) -> None:
+        self._traffic.sent += len(data)
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 _log = logging.getLogger("agora.relay.http")

@@ -96,7 +96,7 @@ class _Slot:
     def _open(self, address: str) -> Postbox:
         token = self._token
         postbox = Postbox(token.publicKey, self._answer_ping, self._tell_late)
-        postbox.session = self._node.open(postbox, address=address, purposes=OVER_HTTP)
+        postbox.session = self._node.open(postbox, address=address, purposes=OVER_HTTP, door="http")
         register = Register(token.publicKey, token.name, _NO_NONCE, WATCH_NONE, self._receives)
         self._node.resume(postbox.session, register)
         if postbox.refusal is not None:

@@ -90,6 +90,15 @@ EnvelopeId = Annotated[
 ]
 EnvelopeIds = Annotated[list[EnvelopeId], Meta(min_length=1, max_length=MAX_IDS)]
 
+Traceparent = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+        description="A place in a trace, as W3C Trace Context writes it.",
+        examples=["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+    ),
+]
+
 
 class Envelope(msgspec.Struct):
     """A signed message. The sections `Sign an envelope` and `A test vector` above say how."""
@@ -201,6 +210,13 @@ class SendRequest(msgspec.Struct):
         str | None,
         Meta(description="The id of an envelope which this one must not overtake."),
     ] = None
+    traceparent: Annotated[
+        Traceparent | None,
+        Meta(
+            description="Where in a trace it is sent (W3C Trace Context), for whoever gets it; "
+            "left out: the header of that name."
+        ),
+    ] = None
     wait: Annotated[
         Annotated[float, Meta(ge=0, le=86_400)] | None,
         Meta(
@@ -270,6 +286,10 @@ class Message(msgspec.Struct, tag_field="type", tag="message"):
     confirm: Annotated[
         bool | msgspec.UnsetType,
         Meta(description="Whether the sender wants a signed acknowledgement."),
+    ] = msgspec.UNSET
+    traceparent: Annotated[
+        Traceparent | msgspec.UnsetType,
+        Meta(description="Where in a trace it comes from (W3C Trace Context); not signed."),
     ] = msgspec.UNSET
 
 
