@@ -233,11 +233,6 @@ class Postbox:
         """How many wait."""
         return len(self._letters)
 
-    @property
-    def last(self) -> int:
-        """The number of the letter that came last."""
-        return self._last
-
     def letters(self, *, after: int = 0) -> Iterator[Letter]:
         """Yield what waits, the oldest first."""
         return (letter for letter in list(self._letters.values()) if letter.number > after)

@@ -151,11 +151,6 @@ class HttpSession:
         )
         self._poller: tuple[Postbox, Reader] | None = None
 
-    @property
-    def is_online(self) -> bool:
-        """Whether a session is open that gets mail."""
-        return self._receiving.found is not None
-
     @contextmanager
     def receive(self, address: str) -> Iterator[Postbox]:
         """
