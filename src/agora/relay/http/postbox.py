@@ -313,7 +313,9 @@ class Postbox:
         self.changed.set()
         exact = [one for one in self._asked if one.id == error.id and error.to in one.open]
         # One that names no recipient is of a frame as a whole; without an id of that given last.
-        likely = [one for one in reversed(self._asked) if one.id == error.id] or self._asked[-1:]
+        likely = [one for one in reversed(self._asked) if one.id == error.id]
+        if error.id is None:
+            likely = likely or self._asked[-1:]
         for asked in (exact or likely)[:1]:
             asked.take_error(error)
         if error.id is not None and not (exact or likely):
