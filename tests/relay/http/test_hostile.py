@@ -273,3 +273,27 @@ async def test_too_many_tokens_at_once_are_not_served() -> None:
         refused = await bob.ask("GET", "/v1/messages")
 
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "at_capacity")
+
+
+async def test_a_token_that_only_puts_off_what_it_has_not_takes_no_room() -> None:
+    async with (
+        Relay(port=0, http_port=0, max_http_sessions=1) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+    ):
+        await alice.post("/v1/nack", {"ids": ["ab"]})
+
+        assert await bob.poll(wait=0) == []
+
+
+async def test_who_does_not_fetch_its_late_receipts_is_closed() -> None:
+    async with (
+        Relay(port=0, http_port=0, max_unsent_bytes=2_000) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+    ):
+        await alice.ask("GET", "/v1/events", params={"wait": 0, "presence": "none"})
+        for number in range(20):  # of which each has a receipt, for which no request waits
+            await alice.send(bob.id, number, wait=0)
+
+        await eventually(lambda: relay._metrics.tally.closes["slow_consumer"] == 1)

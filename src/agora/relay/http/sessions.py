@@ -235,6 +235,7 @@ class HttpSession:
         for slot in (self._receiving, self._sending):
             if postbox := slot.found:
                 postbox.tell(text)
+                self._node.check_reads(postbox.session)
 
     async def submit(
         self, address: str, frame: str, asked: Asked, *, at_most: float, wait: float | None = None
@@ -289,6 +290,7 @@ class HttpSession:
         if postbox := self._receiving.found:
             self._say(postbox, encode_nack(ids, delay=delay))
             postbox.settle(ids)
+        self._check_ended()
 
     def wake(self) -> None:
         """Have those who wait look around."""
