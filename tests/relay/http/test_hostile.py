@@ -297,3 +297,13 @@ async def test_who_does_not_fetch_its_late_receipts_is_closed() -> None:
             await alice.send(bob.id, number, wait=0)
 
         await eventually(lambda: relay._metrics.tally.closes["slow_consumer"] == 1)
+
+
+async def test_a_challenge_that_is_refused_leaves_nothing(relay: Relay) -> None:
+    weak = {"publicKey": "302a300506032b6570032100" + "00" * 32, "nonce": "00" * 32}
+    async with http_peer(relay, register=False) as alice:
+        refused = await alice.ask("POST", "/v1/challenge", json=weak)
+        look = await relay.overview.look()
+
+    assert refused.status_code == 400
+    assert look.connections["http"] == 0
