@@ -307,3 +307,14 @@ async def test_a_challenge_that_is_refused_leaves_nothing(relay: Relay) -> None:
 
     assert refused.status_code == 400
     assert look.connections["http"] == 0
+
+
+async def test_a_head_that_comes_behind_a_body_is_measured_without_it(relay: Relay) -> None:
+    body = b"x" * 50_000  # more than a head may have
+    async with wire_to(url_of(relay)) as wire:
+        first = b"GET /healthz HTTP/1.1\r\nHost: r\r\nContent-Length: 50000\r\n\r\n" + body
+        wire.write(first + b"GET /readyz HTTP/1.1\r\nHo")
+        assert (await answer(wire))[0] == 200
+        wire.write(b"st: r\r\n\r\n")
+
+        assert await answer(wire) == (200, {"status": "ready"})
