@@ -216,7 +216,7 @@ async def messages(
         told, ids = legacy.plain_mail(found, since=request.query_params.get("since"))
         if ids:
             session.ack(address_of(request), ids)
-        return json_answer(msgspec.json.encode({"messages": told, "hasMore": has_more}))
+        return json_answer(legacy.encode_plain(told, has_more=has_more))
     return _mail(found, has_more=has_more)
 
 
