@@ -387,3 +387,19 @@ def test_pins_that_are_there_keep_their_moment(empty_shell: Shell, folder: Path)
 
     assert (done["pins"], done["present"]) == (1, 1)
     assert (ALICE.peer_id, 77) in rows(new)["pin"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_what_a_link_in_the_folder_leads_to_stays_with_its_owner(
+    empty_shell: Shell, folder: Path
+) -> None:
+    archive, new = exported(empty_shell), empty_shell.home / "new"
+    secret = empty_shell.home / "of-root"
+    secret.write_text("not the relay's")
+    new.mkdir()
+    (new / "mailbox.sqlite3.mine").symlink_to(secret)
+    os.chown(new, 12_345, 12_345)
+
+    imported(empty_shell, archive, new)
+
+    assert secret.stat().st_uid == 0
