@@ -403,3 +403,17 @@ def test_what_a_link_in_the_folder_leads_to_stays_with_its_owner(
     imported(empty_shell, archive, new)
 
     assert secret.stat().st_uid == 0
+
+
+def test_no_archive_takes_the_places_of_mail_that_is_still_to_come(
+    empty_shell: Shell, folder: Path
+) -> None:
+    with closing(store_at(folder)) as store:
+        store.put(letter(BOB.peer_id, "the last of all", 2**53 - 1), now_ms=1_010)
+        store.commit()
+    new = empty_shell.home / "new"
+
+    imported(empty_shell, exported(empty_shell), new)
+
+    with closing(store_at(new)) as store:
+        assert store.last_position() == 11  # behind 9, and behind it the dead letter
