@@ -252,6 +252,11 @@ class Postbox:
                 self._letters.pop(letter.number, None)
         self._answer_markers()
 
+    def holds_any(self, ids: Iterable[str]) -> bool:
+        """Tell whether one of these waits here."""
+        wanted = set(ids)
+        return any(letter.id in wanted for letter in self._letters.values())
+
     def settle(self, ids: Iterable[str]) -> None:
         """Let go of what was acked, or put off."""
         settled = set(ids)
