@@ -425,6 +425,11 @@ class Client(_Twin[asynchronous.Client]):
         return self._original.protocol
 
     @property
+    @_like(asynchronous.Client.is_traced)
+    def is_traced(self) -> bool:
+        return self._original.is_traced
+
+    @property
     @_like(asynchronous.Client.transport)
     def transport(self) -> TransportName | None:
         return self._original.transport

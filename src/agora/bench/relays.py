@@ -82,7 +82,11 @@ def own_relay(options: Mapping[str, str] | None = None) -> Iterator[Target]:
         with (
             Path(folder, "log").open("w+b") as log,
             subprocess.Popen(  # noqa: S603  # our own command
-                command, cwd=folder, env=_environment(), stderr=log
+                command,
+                cwd=folder,
+                env=_environment(),
+                stdout=subprocess.DEVNULL,
+                stderr=log,
             ) as process,
         ):
             try:

@@ -200,7 +200,7 @@ class Client:
             None if outbox is None else Keeping(Path(outbox), identity.peer_id, self._note_kept)
         )
         self._scribe = Scribe(identity, now_ms)
-        self.is_traced = otel
+        self._is_traced = otel
         # Imported by those alone who want it, as it takes megabytes.
         tracing: Any = import_module("agora.client.tracing") if otel else None
         self._outbox = Outbox(
@@ -341,6 +341,11 @@ class Client:
     def relay(self) -> PeerId | None:
         """The relay's own peer id, where it told one; proven where :attr:`protocol` is 1."""
         return self._introducing.relay
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether it makes spans of what it sends and takes (``otel=True``)."""
+        return self._is_traced
 
     @property
     def protocol(self) -> int:

@@ -218,6 +218,9 @@ class Relay:
         try:
             self._tls = tls = await asyncio.to_thread(self._load_tls)
             self._listener = self._make_listener(self._node)
+            if self._wants_http:
+                # Before anybody can come in: it takes a quarter of a second, and the interpreter.
+                await asyncio.to_thread(_import_http)
             self._server = await loop.create_server(
                 self._accept,
                 **self._place(),
@@ -238,15 +241,19 @@ class Relay:
         if self._http is not None:
             _log.info("serving HTTP", extra={"fields": {"url": self.http_url}})
 
+    @property
+    def _wants_http(self) -> bool:
+        return self._config.http or self._config.http_port is not None
+
     async def _serve_http(
         self, node: Node, writer: MailboxWriter, tls: ssl.SSLContext | None
     ) -> HttpServer | None:
         """Open the second door, where it is wanted."""
-        config, wanted = self._config, self._config.http_port
-        if wanted is None and not config.http:
+        if not self._wants_http:
             return None
+        config, wanted = self._config, self._config.http_port
         port = wanted if wanted is not None else self._port_above()
-        make = await asyncio.to_thread(_import_http)
+        make = _import_http()
         http = await make(
             config,
             node,

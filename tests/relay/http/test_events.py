@@ -105,6 +105,14 @@ async def test_a_list_of_whom_to_watch_has_to_be_one(relay: Relay) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_message")
 
 
+@pytest.mark.parametrize("wait", ["nan", "inf", "-1", "1e9"])
+async def test_a_wait_that_nobody_could_mean_is_refused(wait: str, relay: Relay) -> None:
+    async with http_peer(relay) as alice:
+        answer = await alice.ask("GET", "/v1/events", params={"wait": wait})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_message")
+
+
 async def test_a_stream_ends_when_its_token_is_revoked(relay: Relay) -> None:
     async with http_peer(relay) as alice, alice.events() as events:
         await alice.ask("DELETE", "/v1/disconnect")

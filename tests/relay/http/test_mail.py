@@ -140,6 +140,15 @@ async def test_a_broadcast_comes_once_to_all_who_are_there(relay: Relay) -> None
         assert await carol.payloads(1) == ["everyone"]
 
 
+async def test_what_is_for_one_is_not_told_to_everyone(relay: Relay) -> None:
+    async with http_peer(relay) as alice, http_peer(relay) as bob:
+        body = {"envelope": alice.letter(bob.id, "for Bob").to_dict(), "to": "*"}
+        answer = await alice.ask("POST", "/v1/send", json=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "recipient_mismatch"
+
+
 async def test_a_message_keeps_the_numbers_that_were_signed(relay: Relay) -> None:
     payload = [1.0, 1e21, 5e-324, -0.0, 2**53]
     async with http_peer(relay) as alice, http_peer(relay) as bob:

@@ -104,6 +104,11 @@ async def send(
     """
     text, claimed_id = _envelope_text(body), data.envelope.get("id")
     to = _recipients(data.to or data.envelope.get("to"))
+    signed_for = data.envelope.get("to")
+    if to == [EVERYONE] and isinstance(signed_for, list) and EVERYONE not in signed_for:
+        # The reference's way, whose broadcasts name their sender, is for WebSockets alone.
+        text = 'The envelope is not for everyone: sign one whose "to" is ["*"]'
+        raise ApiError(ErrorCode.RECIPIENT_MISMATCH, text)
     asked = Asked(claimed_id if isinstance(claimed_id, str) else None, set(to))
     frame = (
         encode_broadcast(text)

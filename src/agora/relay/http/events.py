@@ -36,6 +36,10 @@ from agora.relay.http.postbox import Postbox, Reader
 __all__ = ["ROUTES"]
 
 
+_LONGEST_WAIT = 86_400
+"""Seconds that a long poll may ask for; the relay's own bound on them is `http_max_wait`."""
+
+
 @get(
     "/v1/events",
     responses={200: ResponseSpec(shapes.Message, description="", media_type="text/event-stream")},
@@ -51,7 +55,7 @@ async def events(
         ),
     ] = "all",
     wait: Annotated[
-        Annotated[float, Meta(ge=0, le=86_400)] | None,
+        Annotated[float, Meta(ge=0, le=_LONGEST_WAIT)] | None,
         QueryParameter(
             description="Long poll, for where streams do not get through: the answer ends behind "
             "the first events, or after so many seconds without. `Last-Event-ID` goes on from "
@@ -79,6 +83,9 @@ async def events(
     once in a stream, and again in the next one until it is acked, unless that begins
     behind its id. With `wait` the answer ends behind the first events that there are.
     """
+    if wait is not None and not 0 <= wait <= _LONGEST_WAIT:  # nor anything that is no number
+        text = f'Invalid message: "wait" of {wait} s is not from 0 to {_LONGEST_WAIT}'
+        raise ApiError(ErrorCode.INVALID_MESSAGE, text)
     asked = _Asked(_read_watched(presence), receives, last_event_id)
     if wait is None:
         return _Events(door, token, address_of(request), asked)
