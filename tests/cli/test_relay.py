@@ -293,6 +293,19 @@ def test_a_truth_that_is_neither_is_refused(shell: Shell, monkeypatch: pytest.Mo
     assert (refused.code, "'maybe' is neither true nor false" in refused.err) == (2, True)
 
 
+@pytest.mark.parametrize("line", ["AGORA_PROOF='required", "AGORA_PROOF", "export AGORA_PROOF"])
+def test_a_line_of_dotenv_that_sets_nothing_is_refused(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.chdir(shell.home)
+    (shell.home / ".env").write_text(f"# AGORA_PORT\nOTHER\nAGORA_PORT=0\n{line}\n")
+
+    refused = shell.run("relay")
+
+    assert refused.code == 2
+    assert f"{shell.home / '.env'}: line 4: no NAME=value" in refused.err
+
+
 def test_a_wrong_dotenv_is_named(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shell.home)
     for content in (b"AGORA_PORT=abc\n", b"AGORA_PORT=\xff\n"):

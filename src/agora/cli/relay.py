@@ -107,6 +107,7 @@ class _Sources:
             if self.env_file:
                 self.env_file.stat()  # one that was asked for has to be there
             values = _extra("dotenv").dotenv_values(self._file, interpolate=False)
+            _check_lines(self._file)
         return {name: value for name, value in values.items() if value}
 
     def _from_file(self, values: Mapping[str, str]) -> dict[str, Any]:
@@ -123,6 +124,23 @@ def _set_up(settings: _Settings) -> None:
 
 def _of(kind: type[RelayConfig | LogConfig], settings: Mapping[str, Any]) -> dict[str, Any]:
     return {field.name: settings[field.name] for field in fields(kind) if field.name in settings}
+
+
+def _check_lines(path: Path) -> None:
+    """Refuse a line that would set something of ours if it were well formed: it sets nothing."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for binding in _extra("dotenv.parser").parse_stream(file):
+            line = binding.original
+            if (binding.error or binding.value is None) and "AGORA_" in _uncommented(line.string):
+                raise ConfigurationError(
+                    f"line {line.line}: no NAME=value: a quote is not closed, or the = is missing"
+                )
+
+
+def _uncommented(text: str) -> str:
+    return "" if text.lstrip().startswith("#") else text
 
 
 # What comes with the extra
