@@ -44,7 +44,7 @@ _KEEP_ALIVE = 4.0
 """Seconds that a connection is kept without a request: servers close theirs after five."""
 
 _CLOSE_TIMEOUT = 2.0
-"""Seconds for the last words."""
+"""Seconds for the last words, and again as many for the goodbye."""
 
 
 async def open_http(
@@ -153,9 +153,12 @@ class HttpTransport:
 
     async def close(self) -> None:
         """Say what is to be said of what came, and goodbye."""
-        with suppress(TimeoutError, httpx2.HTTPError, OSError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await self._until(lambda: self._exchange.is_settled)
+        # Without a goodbye the relay takes us to be there for half a minute more.
+        with suppress(TimeoutError, httpx2.HTTPError, OSError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
                 if self._exchange.token is not None:
                     await self._call(leave_call())
         self._lose(CloseCode.NORMAL, "")
