@@ -200,7 +200,7 @@ class Client:
             None if outbox is None else Keeping(Path(outbox), identity.peer_id, self._note_kept)
         )
         self._scribe = Scribe(identity, now_ms)
-        self.is_traced = otel
+        self._is_traced = otel
         # Imported by those alone who want it, as it takes megabytes.
         tracing: Any = import_module("agora.client.tracing") if otel else None
         self._outbox = Outbox(

@@ -216,6 +216,8 @@ class Relay:
         self._overview = self._make_overview(self._node, self._writer, identity)
         try:
             self._tls = tls = await asyncio.to_thread(self._load_tls)
+            if self._serves_http:  # before it listens: who can connect finds all of it there
+                await asyncio.to_thread(_import_http)
             self._listener = self._make_listener(self._node)
             self._server = await loop.create_server(
                 self._accept,
@@ -237,12 +239,16 @@ class Relay:
         if self._http is not None:
             _log.info("serving HTTP", extra={"fields": {"url": self.http_url}})
 
+    @property
+    def _serves_http(self) -> bool:
+        return self._config.http or self._config.http_port is not None
+
     async def _serve_http(
         self, node: Node, writer: MailboxWriter, tls: ssl.SSLContext | None
     ) -> HttpServer | None:
         """Open the second door, where it is wanted."""
         config, wanted = self._config, self._config.http_port
-        if wanted is None and not config.http:
+        if not self._serves_http:
             return None
         port = wanted if wanted is not None else self._port_above()
         make = await asyncio.to_thread(_import_http)
