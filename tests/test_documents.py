@@ -20,6 +20,8 @@ import agora
 from agora.cli.program import program
 from agora.relay.config import SETTINGS, environment_names
 from agora.testing import RelayInThread, relay_in_thread
+from tests.client.hostile_proxy import Upgrades, hostile_proxy
+from tests.client.test_client_http import relay_behind
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
@@ -81,6 +83,7 @@ def _parse(command: click.Command, words: list[str], parent: click.Context | Non
 def test_every_variable_that_a_page_names_is_read() -> None:
     read = {name for declared in SETTINGS.values() for name in environment_names(declared)}
     others = {"AGORA_CONFIG", "AGORA_CONFIG_DIR", "AGORA_KNOWN_RELAYS", "AGORA_RELAY_URL"}
+    others.add("AGORA_FALLBACK_URL")
     others.add("AGORA_COMPILE")  # the build reads it
     others.update(re.findall(r"\{\$(\w+)", (ROOT / "deploy/Caddyfile").read_text()))
     named = {name for page in PAGES for name in re.findall(r"\bAGORA_[A-Z_]+\b", page.read_text())}
@@ -277,6 +280,31 @@ async def test_the_cells_of_a_notebook_run_inside_its_loop(
     assert cells["reply"].payload["sky"] == "clear"  # type: ignore[attr-defined]
     service.terminate()
     await service.wait()
+
+
+async def test_agents_talk_by_http_as_shown(tmp_path: Path) -> None:
+    _write_blocks(ROOT / "docs/howto/http.md", tmp_path, "")
+    with relay_in_thread(http_port=0) as relay:
+        echo = await _start(tmp_path, "echo.py", f"{relay.http_url}")
+        peer, transport = (await _line(echo)).removeprefix("echo is ").split(" by ")
+        async with agora.Client(relay.url, agora.Identity.generate()) as me:
+            reply = await me.request(peer, {"text": "hello"}, timeout=10)
+        await _interrupt(echo)
+
+    assert (transport, reply.payload) == ("http", {"text": "you said: hello"})
+
+
+async def test_a_client_that_falls_back_says_so_as_shown(tmp_path: Path) -> None:
+    _write_blocks(ROOT / "docs/howto/http.md", tmp_path, "")
+    with hostile_proxy() as proxy, relay_behind(proxy):
+        proxy.upgrades = Upgrades.REFUSE
+        watch = await _start(tmp_path, "watch_way.py", proxy.url, proxy.http_url)
+
+        said = await _line(watch)
+        await watch.wait()
+
+    assert said.startswith("by http because")
+    assert "403" in said
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs OpenSSL")

@@ -24,6 +24,8 @@ from agora.cli.settings import flags_of, shown_default
 from agora.codes import (
     CLOSE_ADVICE,
     ERROR_ADVICE,
+    HTTP_ERROR_ADVICE,
+    HTTP_STATUS,
     RECEIPT_MEANING,
     Advice,
     CloseCode,
@@ -39,7 +41,7 @@ from agora.relay.http.document import document
 from agora.relay.http.exposition import METRICS, Metric
 from agora.relay.http.reference import reference
 from agora.settings import Effect, bounds
-from agora.testing import conformance, conversation
+from agora.testing import conformance, conversation, relay_contract
 from agora.testing.clock import ManualClock
 from tools.api import class_section, function_section, prose
 
@@ -341,6 +343,10 @@ def codes_page() -> str:
     """Return docs/reference/codes.md."""
     receipts = [(f"`{status}`", RECEIPT_MEANING[status]) for status in ReceiptStatus]
     errors = [_code_row(f"`{code}`", ERROR_ADVICE[code]) for code in ErrorCode]
+    http = [
+        (str(HTTP_STATUS[code]), f"`{code}`", advice.when, advice.do)
+        for code, advice in HTTP_ERROR_ADVICE.items()
+    ]
     closes = [
         _code_row(f"{code:d} `{code.name.lower()}`", CLOSE_ADVICE[code]) for code in CloseCode
     ]
@@ -351,11 +357,16 @@ def codes_page() -> str:
             _table(("Status", "What has become of the envelope"), receipts),
             f"## In an `error` frame\n\n{_ERRORS_TEXT}",
             _table(("Code", "When", "What to do", "Sent again by our client"), errors),
+            f"## In an answer by HTTP\n\n{_HTTP_ERRORS_TEXT}",
+            _table(("Status", "Code", "When", "What to do"), http),
             "## When a connection is closed\n",
             _table(("Code", "When", "What to do", "Our client comes back"), closes),
         ]
     )
 
+
+_HTTP_ERRORS_TEXT = """Those of frames, with the status that [the HTTP API](http.md) says; and:
+"""
 
 _CODES_TEXT = f"""# Codes
 
@@ -444,6 +455,7 @@ def python_page() -> str:
             class_section("Bounced", client.Bounced),
             class_section("Withheld", client.Withheld),
             class_section("ContactRequest", client.ContactRequest),
+            class_section("TransportChanged", client.TransportChanged),
             class_section("Trouble", client.Trouble),
             f"## Who may write, and which relay\n\n{_CONSENT_TEXT}",
             class_section("agora.client.Guard", client.Guard),
@@ -463,6 +475,7 @@ def python_page() -> str:
             class_section("agora.testing.conversation.Conversation", conversation.Conversation),
             class_section("Speaker", conversation.Speaker, is_made_here=False),
             class_section("Agent", conversation.Agent, is_made_here=False),
+            _relay_contract_section(),
             _contract_section(),
         ]
     )
@@ -501,6 +514,11 @@ def _errors() -> str:
 def _contract_section() -> str:
     name, kind = "agora.testing.conformance.MailboxContract", conformance.MailboxContract
     return class_section(name, kind, is_made_here=False, only="new_mailbox")
+
+
+def _relay_contract_section() -> str:
+    name, kind = "agora.testing.relay_contract.RelayContract", relay_contract.RelayContract
+    return class_section(name, kind, is_made_here=False, only="new_client")
 
 
 def _first_line(kind: type) -> str:

@@ -15,7 +15,7 @@ import re
 from functools import lru_cache
 from typing import Final, NewType, Self, TypeGuard
 
-from nacl._sodium import ffi, lib
+from nacl._sodium import ffi, lib  # type: ignore[import-not-found]  # made of C, without types
 from nacl.bindings import crypto_sign, crypto_sign_seed_keypair, randombytes
 
 from agora.errors import IdentityError

@@ -1,5 +1,5 @@
 """
-One browser for all tests of a worker; a context of its own, so nobody shares keys or history.
+One browser for a module; a context for each person, so nobody shares keys or history.
 
 No test lets pass what the browser complains of: a violation of the content security policy,
 an error in the console, an exception that nobody caught.
@@ -49,9 +49,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="the documents' pictures: make pictures"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The browser, started once."""
+    """
+    The browser, started once for a module.
+
+    Not once for all: as long as it is there, this thread counts as running an event loop,
+    and no asyncio test of another module could have one.
+    """
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield running

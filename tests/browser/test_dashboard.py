@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -72,6 +74,19 @@ def test_a_relay_where_nothing_happens_says_so(board: Page) -> None:
     ):
         expect(board.get_by_text(words)).to_be_visible()
     expect(board.locator("#messages-now")).to_have_text("0")
+
+
+def test_the_address_that_a_relay_prints_is_that_of_its_dashboard(page: Page) -> None:
+    command = [sys.executable, "-m", "agora", "relay", "--port", "0", "--memory"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        said, address, *_ = running.stdout.readline().split()
+        page.goto(address)
+
+        assert said == "dashboard"
+        expect(page.locator("#state")).to_have_text("Live")
+        page.goto("about:blank")
+        running.terminate()
 
 
 def test_the_token_leaves_the_address_and_stays_with_the_tab(

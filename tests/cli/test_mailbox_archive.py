@@ -387,3 +387,33 @@ def test_pins_that_are_there_keep_their_moment(empty_shell: Shell, folder: Path)
 
     assert (done["pins"], done["present"]) == (1, 1)
     assert (ALICE.peer_id, 77) in rows(new)["pin"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_what_a_link_in_the_folder_leads_to_stays_with_its_owner(
+    empty_shell: Shell, folder: Path
+) -> None:
+    archive, new = exported(empty_shell), empty_shell.home / "new"
+    secret = empty_shell.home / "of-root"
+    secret.write_text("not the relay's")
+    new.mkdir()
+    (new / "mailbox.sqlite3.mine").symlink_to(secret)
+    os.chown(new, 12_345, 12_345)
+
+    imported(empty_shell, archive, new)
+
+    assert secret.stat().st_uid == 0
+
+
+def test_no_archive_takes_the_places_of_mail_that_is_still_to_come(
+    empty_shell: Shell, folder: Path
+) -> None:
+    with closing(store_at(folder)) as store:
+        store.put(letter(BOB.peer_id, "the last of all", 2**53 - 1), now_ms=1_010)
+        store.commit()
+    new = empty_shell.home / "new"
+
+    imported(empty_shell, exported(empty_shell), new)
+
+    with closing(store_at(new)) as store:
+        assert store.last_position() == 11  # behind 9, and behind it the dead letter

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 import trustme
@@ -99,6 +100,27 @@ def test_it_is_for_this_machine_and_says_how_to_open_it(shell: Shell) -> None:
 
     assert (urlsplit(url).hostname, told["level"]) == ("127.0.0.1", "info")
     assert told["hint"] == "--host 0.0.0.0 opens it to the network"
+
+
+def test_http_is_served_unless_it_is_switched_off(shell: Shell) -> None:
+    with shell.start("relay", "--log-json", "--port", "0") as process:
+        url = event(process, "serving HTTP")["url"]
+        with urlopen(f"{url}/openapi.json", timeout=DEADLINE) as answer:
+            document = json.load(answer)
+    with running(shell, "--port", "0", "--no-http", "--http-port", "1") as (process, _):
+        assert event(process, "serving")["version"] == agora.__version__
+
+    assert document["info"]["version"] == agora.__version__
+
+
+def test_an_http_port_in_use_is_said_on_one_line(shell: Shell, agora_relay: RelayInThread) -> None:
+    port = str(urlsplit(agora_relay.url).port)
+
+    result = shell.call("relay", "--port", "0", "--http-port", port)
+
+    assert result.code == 10
+    assert f"cannot serve HTTP on port {port}" in result.err
+    assert "--http-port" in result.err
 
 
 def test_open_to_the_network_without_tls_it_says_so(shell: Shell) -> None:

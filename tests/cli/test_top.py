@@ -129,9 +129,9 @@ def test_the_relay_prints_the_token_that_it_made_and_no_other(
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=DEADLINE)
 
-    printed = re.findall(r"admin token (\S+) for (\S+) ", out)
-    assert [place for _, place in printed] == ([] if given else [f"{url}/"])
-    assert all(len(token) >= 32 and token not in err for token, _ in printed)
+    printed = re.findall(r"dashboard (\S+)/#token=(\S+) ", out)
+    assert [place for place, _ in printed] == ([] if given else [url])
+    assert all(len(token) >= 32 and token not in err for _, token in printed)
 
 
 # What can be wrong

@@ -39,7 +39,8 @@ class HostileProxy:
         http_port: Where it sends everyone else.
         upgrades: What becomes of who asks for a WebSocket.
         holds_back: Whether an answer is passed on only when it is there as a whole.
-        loses: How many of the next answers to sends get lost, with their connection.
+        loses: How many of the next answers to what is lost get lost, with their connection.
+        lost: What gets lost: the method and the path, as far as it is given.
         canned: What is answered next in the relay's place: to requests for a path, once each.
         asked: What was asked of it, as ``POST /v1/send``.
         heads: The same, with the headers.
@@ -52,6 +53,7 @@ class HostileProxy:
         self.upgrades = Upgrades.PASS
         self.holds_back = False
         self.loses = 0
+        self.lost = "POST /v1/send"
         self.canned: deque[tuple[str, str]] = deque()
         self.asked: list[str] = []
         self.heads: list[str] = []
@@ -159,7 +161,7 @@ class HostileProxy:
     async def _answer(
         self, head: bytes, far_reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if self.loses and head.startswith(b"POST /v1/send"):
+        if self.loses and head.startswith(self.lost.encode()):
             self.loses -= 1
             await far_reader.read()
             writer.transport.abort()

@@ -122,11 +122,11 @@ async def test_where_both_ways_fail_both_are_told(proxy: HostileProxy) -> None:
     proxy.upgrades = Upgrades.REFUSE
 
     with pytest.raises(NotConnectedError, match=r"HTTP 403 .*nor by the other way: no relay at"):
-        await agent(proxy.url, fallback="http://127.0.0.1:1", connect_timeout=0.3).connect()
+        await agent(proxy.url, fallback="http://127.0.0.1:1", reconnect=False).connect()
 
 
 async def test_a_relay_that_is_not_there_is_not_sought_by_http(proxy: HostileProxy) -> None:
-    me = agent("ws://127.0.0.1:1", fallback=proxy.http_url, connect_timeout=0.3)
+    me = agent("ws://127.0.0.1:1", fallback=proxy.http_url, reconnect=False)
 
     with pytest.raises(NotConnectedError):
         await me.connect()

@@ -24,6 +24,7 @@ from agora.protocol.client.timing import Timing
 from agora.relay import Relay
 from agora.testing import RelayInThread, relay_in_thread
 from tests.client.hostile_proxy import HostileProxy, hostile_proxy
+from tests.client.restarting import drops_what_comes_late, restart
 from tests.client.talking import TAKEN, events_of, take
 from tests.client.test_client_transport import running_proxy
 from tests.support import DEADLINE, agent, eventually
@@ -113,14 +114,14 @@ async def test_without_the_part_for_http_a_websocket_works_as_ever(
 
 async def test_where_nobody_answers_it_is_said() -> None:
     with pytest.raises(NotConnectedError, match=r"no relay at http://127\.0\.0\.1:1: "):
-        await agent("http://127.0.0.1:1", connect_timeout=0.3).connect()
+        await agent("http://127.0.0.1:1", reconnect=False).connect()
 
 
 async def test_what_answers_and_is_no_relay_is_said() -> None:
     with hostile_proxy() as proxy:
         proxy.canned.extend([("/v1/", canned("404 Not Found", body="<html>"))] * 50)
         with pytest.raises(NotConnectedError, match="answered HTTP 404, not as a relay does"):
-            await agent(proxy.http_url, connect_timeout=0.3).connect()
+            await agent(proxy.http_url, reconnect=False).connect()
 
 
 async def test_another_relay_at_the_same_url_ends_the_client() -> None:
@@ -191,7 +192,7 @@ async def test_a_proxy_that_refuses_is_said(certificates: Certificates) -> None:
         running_proxy() as proxy,
     ):
         proxy.status = "403 Forbidden"
-        me = agent(url_of(relay), proxy=f"http://127.0.0.1:{proxy.port}", connect_timeout=0.3)
+        me = agent(url_of(relay), proxy=f"http://127.0.0.1:{proxy.port}", reconnect=False)
         with pytest.raises(NotConnectedError, match="403"):
             await me.connect()
 
@@ -305,10 +306,11 @@ async def test_a_token_that_expires_is_renewed_and_nobody_notices() -> None:
             assert [each for one in news for each in one if isinstance(each, StateChanged)] == []
 
 
+@drops_what_comes_late
 async def test_a_relay_that_remembers_no_token_is_told_who_we_are_again() -> None:
     with relay_in_thread(http_port=0) as relay:
         async with agent(f"{relay.http_url}") as me:
-            await asyncio.to_thread(relay.restart)
+            await asyncio.to_thread(restart, relay)
             me.post(me.peer_id, "still here")
 
             assert (await take(me)).payload == "still here"
@@ -331,6 +333,35 @@ async def test_a_stream_that_a_proxy_holds_back_is_given_up_for_polls(
     asked = [head.split()[1] for head in proxy.heads if "/v1/events" in head]
     assert "wait=" not in asked[0]
     assert all("wait=" in one for one in asked[1:])
+
+
+async def test_what_a_lost_answer_to_a_poll_told_is_told_again(
+    proxied: tuple[HostileProxy, RelayInThread],
+) -> None:
+    proxy, _ = proxied
+    proxy.holds_back, proxy.lost = True, "GET /v1/events?presence=all&wait=25"
+    keys = KeyPair.generate()
+
+    async with agent(proxy.http_url, timing=Timing(stream=0.1)) as me:
+        proxy.loses = 1
+        async with agent(proxy.http_url, keys):
+            await eventually(lambda: keys.peer_id in me.peers)
+            proxy.loses = 1
+        await eventually(lambda: keys.peer_id not in me.peers)
+
+
+@drops_what_comes_late
+async def test_who_went_while_the_relay_was_away_is_told_to_have_gone() -> None:
+    with hostile_proxy() as proxy, relay_behind(proxy) as relay:
+        proxy.holds_back = True
+        async with agent(proxy.http_url, timing=Timing(stream=0.1)) as me:
+            gone = agent(relay.url, reconnect=False)
+            await gone.connect()
+            await eventually(lambda: gone.peer_id in me.peers)
+            await asyncio.to_thread(restart, relay)
+
+            await eventually(lambda: gone.peer_id not in me.peers)
+        await gone.close()
 
 
 async def test_a_stream_that_is_cut_goes_on_where_it_was(

@@ -14,6 +14,7 @@ from agora.keys import KeyPair
 from agora.testing import RelayInThread, relay_in_thread
 from agora.testing.relay_contract import RelayContract
 from tests.client.hostile_proxy import HostileProxy, Upgrades, hostile_proxy
+from tests.client.restarting import drops_what_comes_late, restart
 from tests.client.waited import WaitedClient
 from tests.support import agent
 
@@ -57,11 +58,9 @@ class OverOurRelay(RelayContract):
         self.proxy.upgrades, self.proxy.holds_back = Upgrades.PASS, False
 
     def restart_relay(self) -> None:
-        self.relay.restart()
+        restart(self.relay)
 
-    # The relay is in this process, and asyncio drops a connection that comes while its server
-    # closes, with a warning (python/cpython#109564, mended in 3.12).
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    @drops_what_comes_late
     def test_a_relay_that_restarts_loses_nothing_and_repeats_nothing(self) -> None:
         super().test_a_relay_that_restarts_loses_nothing_and_repeats_nothing()
 
@@ -104,6 +103,7 @@ class TestByFallingBackToHttp(OverOurRelay):
         return agent(self.proxy.url, keys, fallback=self.proxy.http_url, **options)
 
 
+@pytest.mark.long  # the same client waits as well over HTTP, below
 class TestWithoutAsyncio(OverOurRelay):
     transport = TransportName.WEBSOCKET
 

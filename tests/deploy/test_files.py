@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no types
@@ -22,6 +23,7 @@ from agora.relay.config import (
     from_environment,
     unknown_names,
 )
+from agora.testing import relay_in_thread
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -102,6 +104,19 @@ def test_the_image_starts_the_relay_without_a_shell() -> None:
     entry, command = (yaml.safe_load(dockerfile(name)[0]) for name in ("ENTRYPOINT", "CMD"))
 
     assert (entry, read_command(command)) == (["agora"], {})
+
+
+def test_the_image_is_healthy_while_a_relay_serves_and_no_longer() -> None:
+    [check] = dockerfile("HEALTHCHECK")
+    words = yaml.safe_load(check.split("CMD ")[1])
+    with relay_in_thread(http_port=0) as running:
+        port = urlsplit(running.relay.http_url or "").port
+        code = words[-1].replace(f":{PORT + 1}/", f":{port}/")
+        well = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30)
+    ill = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30)
+
+    assert words[:2] == ["python", "-c"]
+    assert (well.returncode, ill.returncode) == (0, 1)
 
 
 # Compose

@@ -341,7 +341,7 @@ async def test_a_relay_that_is_another_than_before_is_refused(tmp_path: Path) ->
     assert "someone may stand between" in example.lines[-1]
 
 
-@pytest.mark.parametrize("url", ["http://localhost:1", "ws://localhost:port", "ws://[", "nonsense"])
+@pytest.mark.parametrize("url", ["ftp://localhost:1", "ws://localhost:port", "ws://[", "nonsense"])
 async def test_a_url_that_is_none_is_said_so_and_is_the_end(url: str, tmp_path: Path) -> None:
     async with running(copy_example(NAME, tmp_path, url)) as example:
         assert await example.ends() == 1

@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -118,7 +119,7 @@ class Target:
         """
         reading, writing = os.pipe()
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, cwd=ROOT, stdout=writing, stderr=writing
+            *self._command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=writing
         )
         if max_file_bytes is not None:
             self.fill_disk(max_file_bytes)

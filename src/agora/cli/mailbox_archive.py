@@ -149,7 +149,8 @@ def _give_to_owner(folder: Path) -> None:
         return
     owner = folder.stat()
     for path in (folder / "lock", *folder.glob(f"{MAILBOX_FILE}*")):
-        os.chown(path, owner.st_uid, owner.st_gid)
+        # Its owner may have put a link there, to a file that is not theirs.
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _report_import(asked: Asked, restored: Restored) -> None:

@@ -265,11 +265,10 @@ def _tell_admin_token(node: Relay, *, as_json: bool) -> None:
     """Print what gives access to the relay's figures, if nobody else knows: it is in no log."""
     if node.http_url is None or node.config.admin_token or sys.stdout is None:
         return
-    token, url = node.admin_token, f"{node.http_url}/"
-    members = {"level": "info", "event": "admin token", "token": token, "url": url}
-    text = f"admin token {token} for {url} and agora top"
+    url = f"{node.http_url}/#token={node.admin_token}"  # a browser sends nobody what is behind "#"
+    members = {"level": "info", "event": "dashboard", "url": url}
     with suppress(OSError):  # nobody reads it: no reason not to serve
-        click.echo(json_line(members) if as_json else text)
+        click.echo(json_line(members) if as_json else f"dashboard {url} (agora top too)")
 
 
 def _log_reach(config: RelayConfig) -> None:

@@ -42,7 +42,9 @@ class _End(Enum):
     """How a response of events ended."""
 
     OVER = auto()
-    """As it should; or one that had begun was cut short, or we did it ourselves."""
+    """As it should, or we ended it."""
+    CUT = auto()
+    """It had begun, and the connection failed."""
     HELD_BACK = auto()
     """Nothing came in time."""
     REFUSED = auto()
@@ -84,6 +86,7 @@ class HttpEvents:
         self._has_begun = False  # whether anything came in the present response
         self._is_to_reopen = False
         self._failures = 0
+        self._pause = 0.0
         self._last_id = ""
         self._scope: asyncio.Timeout | None = None
 
@@ -115,7 +118,7 @@ class HttpEvents:
             return _End.HELD_BACK
         except (httpx2.HTTPError, OSError) as error:
             if self._has_begun:
-                return _End.OVER
+                return _End.CUT
             self._count_failure(words(error))
             return _End.BROKEN
         finally:
@@ -132,11 +135,10 @@ class HttpEvents:
         ) as source:
             if source.response.status_code != _OK:
                 answer = await read_answer(source.response, self._max_event_bytes)
-                await asyncio.sleep(exchange.hear_no_events(answer))
+                self._pause = exchange.hear_no_events(answer)
                 return _End.REFUSED
             async for event in source:
-                self._begin()
-                self._last_id = event.id
+                self._begin(event.id)
                 exchange.hear_event(event.event, event.data, now=time.monotonic())
                 self._stir()
                 await self._until(lambda: len(exchange.frames) < _MOST_UNREAD)
@@ -152,32 +154,48 @@ class HttpEvents:
     def _resumption(self) -> dict[str, str]:
         return {"last-event-id": self._last_id} if self._last_id else {}
 
-    def _begin(self) -> None:
+    def _begin(self, event_id: str) -> None:
         """Something came: what has begun may take as long as it likes."""
         if not self._has_begun and self._scope is not None and not self._is_to_reopen:
             self._scope.reschedule(None)
         self._has_begun = True
         self._failures = 0
         self._exchange.greet()
+        if _session_of(event_id) != _session_of(self._last_id):
+            self._exchange.note_interrupted()  # the relay begins anew, and knows of no earlier one
+        self._last_id = event_id
 
     # What follows
 
     async def _go_on(self, end: _End) -> None:
-        if end is _End.HELD_BACK:
-            if not self._is_streaming:
-                self._count_failure("no answer came in time")
-            self._is_streaming = False
+        if end is _End.REFUSED:
+            await asyncio.sleep(self._pause)
+        elif self._is_streaming:
+            await self._go_on_streaming(end)
         elif end is _End.OVER:
             self._exchange.greet()  # what brought no event has got through all the same
-            if self._is_streaming and not self._is_to_reopen:
-                self._exchange.note_interrupted()
-        if end is not _End.REFUSED and not self._is_to_reopen and self._is_streaming:
+        else:
+            self._last_id = ""  # what was in the answer that got lost is told again
+            if end is _End.HELD_BACK:
+                self._count_failure("no answer came in time")
+
+    async def _go_on_streaming(self, end: _End) -> None:
+        if end is _End.HELD_BACK:
+            self._is_streaming = False
+        if end in (_End.OVER, _End.CUT):
+            self._exchange.note_interrupted()
+        if not self._is_to_reopen:
             await asyncio.sleep(_PAUSE)
 
     def _count_failure(self, why: str) -> None:
         self._failures += 1
         if self._failures >= _ATTEMPTS:
             self._exchange.lose_contact(why)
+
+
+def _session_of(event_id: str) -> str:
+    """Return what of an event's id is the same for all that can be gone on from."""
+    return event_id.partition("-")[0]
 
 
 _OK = 200

@@ -92,7 +92,7 @@ class WayIn:
         if is_http(url):
             return await self._open_http(url), introduction
         try:
-            return await self._take_moved() or await self._open_websocket(url), introduction
+            return self._take_moved() or await self._open_websocket(url), introduction
         except BlockedError as error:
             self.note_blocked(error)
             raise
@@ -105,8 +105,7 @@ class WayIn:
 
     async def _open_http(self, url: str) -> Transport:
         _check_extra()
-        # Here: who has no use for it need neither install it nor wait for its import.
-        from agora.client.http_transport import open_http
+        open_http = await asyncio.to_thread(_import_http)
 
         async def prove_again() -> Handshake:
             return Handshake(self._keys, await self._introduce(url))
@@ -141,7 +140,7 @@ class WayIn:
             except AgoraError as error:
                 self.note_blocked(error)
 
-    async def _take_moved(self) -> Transport | None:
+    def _take_moved(self) -> Transport | None:
         moved, self._moved = self._moved, None
         return moved
 
@@ -186,3 +185,10 @@ def _check_extra() -> None:
         raise MissingExtraError(
             "httpx2 is not installed: pip install 'agora-relay[http]' to reach a relay by HTTP"
         )
+
+
+def _import_http() -> Callable[..., Awaitable[Transport]]:
+    # Only now: who has no use for it need neither install it nor wait for its import.
+    from agora.client.http_transport import open_http
+
+    return open_http

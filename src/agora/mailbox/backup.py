@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from agora.keys import PeerId
 from agora.mailbox.archive import ArchivedLetter, ArchivedMail, ArchivedPin, Entry
 from agora.mailbox.base import MailboxBounds
-from agora.mailbox.genuine import is_genuine
+from agora.mailbox.genuine import HIGHEST_POSITION, is_genuine
 from agora.mailbox.rows import COLUMNS, decode, is_sound
 from agora.mailbox.sqlite import SqliteMailbox
 from agora.protocol.relay.actions import Mail
@@ -172,7 +172,10 @@ class _Restoring:
 
     def _placed(self, mail: Mail) -> Mail:
         """Return *mail* at the position that it gets."""
-        self._is_moving = self._is_moving or not self._store.is_free(mail.position)
+        # One near the end of all positions would leave none for what comes later.
+        has_room_behind = mail.position <= HIGHEST_POSITION // 2
+        if not (has_room_behind and self._store.is_free(mail.position)):
+            self._is_moving = True
         if not self._is_moving:
             return mail
         return replace(mail, position=self._store.last_position() + 1)

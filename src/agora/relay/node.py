@@ -274,6 +274,11 @@ class Node:
             seat.session.hear(now=self._clock())
             self._check_reads(seat)
 
+    def check_reads(self, session_id: SessionId) -> None:
+        """Close a connection that reads too slowly; its door has just given it something itself."""
+        if seat := self._open.get(session_id):
+            self._check_reads(seat)
+
     def lost(self, session_id: SessionId) -> None:
         """Forget a connection that is gone."""
         if seat := self._open.pop(session_id, None):

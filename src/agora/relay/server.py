@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import socket
 import ssl
@@ -266,7 +267,7 @@ class Relay:
         try:
             await http.start(config.host, port, backlog=_BACKLOG)
         except OSError as error:
-            why = error.strerror or str(error)
+            why = os.strerror(error.errno) if error.errno else str(error)
             if wanted is not None:
                 text = f"cannot serve HTTP on port {port} of {config.host}: {why}; "
                 raise ConfigurationError(f"{text}give another --http-port") from error

@@ -127,13 +127,14 @@ class RelayContract:
     async def test_what_is_there_already_is_a_duplicate(self, tmp_path: Path) -> None:
         keys, bob = KeyPair.generate(), KeyPair.generate()
         async with self.new_client(keys, outbox=tmp_path / "outbox") as alice:
-            await alice.post(bob.peer_id, "once").kept()
+            receipt = alice.post(bob.peer_id, "once")
+            await receipt.kept()
             _copy(tmp_path, "outbox", "copy")
             async with self.new_client(bob):
-                (receipt,) = alice.outbox
                 assert await receipt.settled(_PATIENCE) in _TAKEN
 
-        async with self.new_client(keys, outbox=tmp_path / "copy") as again:
+        copy = tmp_path / "copy"
+        async with self.new_client(keys, outbox=copy, connect_timeout=0) as again:
             (receipt,) = again.outbox
             assert await receipt.settled(_PATIENCE) is Status.DUPLICATE
 

@@ -210,6 +210,19 @@ async def test_a_stream_whose_client_is_gone_leaves_nothing() -> None:
             assert (await events.next())[1]["offline"] == [bob.id]
 
 
+async def test_whoever_has_gone_leaves_no_session_behind() -> None:
+    async with Relay(port=0, http_port=0, http_session_grace=0.05) as relay:
+        for _ in range(3):
+            async with http_peer(relay) as alice, http_peer(relay) as bob:
+                await alice.send(bob.id)
+                await bob.payloads(wait=0)
+                async with bob.events():
+                    pass
+                if alice.id < bob.id:
+                    await bob.ask("DELETE", "/v1/disconnect")
+        await eventually(lambda: relay.counts["left"] == relay.counts["registered"])
+
+
 async def test_a_stream_that_is_not_read_is_dropped_and_loses_nothing() -> None:
     settings: dict[str, Any] = {"ack_timeout": 0.05, "http_write_timeout": 0.2}
     async with (
@@ -260,3 +273,48 @@ async def test_too_many_tokens_at_once_are_not_served() -> None:
         refused = await bob.ask("GET", "/v1/messages")
 
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "at_capacity")
+
+
+async def test_a_token_that_only_puts_off_what_it_has_not_takes_no_room() -> None:
+    async with (
+        Relay(port=0, http_port=0, max_http_sessions=1) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+    ):
+        await alice.post("/v1/nack", {"ids": ["ab"]})
+
+        assert await bob.poll(wait=0) == []
+
+
+async def test_who_does_not_fetch_its_late_receipts_is_closed() -> None:
+    async with (
+        Relay(port=0, http_port=0, max_unsent_bytes=2_000) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+    ):
+        await alice.ask("GET", "/v1/events", params={"wait": 0, "presence": "none"})
+        for number in range(20):  # of which each has a receipt, for which no request waits
+            await alice.send(bob.id, number, wait=0)
+
+        await eventually(lambda: relay._metrics.tally.closes["slow_consumer"] == 1)
+
+
+async def test_a_challenge_that_is_refused_leaves_nothing(relay: Relay) -> None:
+    weak = {"publicKey": "302a300506032b6570032100" + "00" * 32, "nonce": "00" * 32}
+    async with http_peer(relay, register=False) as alice:
+        refused = await alice.ask("POST", "/v1/challenge", json=weak)
+        look = await relay.overview.look()
+
+    assert refused.status_code == 400
+    assert look.connections["http"] == 0
+
+
+async def test_a_head_that_comes_behind_a_body_is_measured_without_it(relay: Relay) -> None:
+    body = b"x" * 50_000  # more than a head may have
+    async with wire_to(url_of(relay)) as wire:
+        first = b"GET /healthz HTTP/1.1\r\nHost: r\r\nContent-Length: 50000\r\n\r\n" + body
+        wire.write(first + b"GET /readyz HTTP/1.1\r\nHo")
+        assert (await answer(wire))[0] == 200
+        wire.write(b"st: r\r\n\r\n")
+
+        assert await answer(wire) == (200, {"status": "ready"})

@@ -10,6 +10,7 @@ import pytest
 from agora.keys import KeyPair
 from agora.relay import Relay
 from tests.relay.http.talking import HttpPeer, http_peer
+from tests.support import raw_peer
 
 _UNSIGNED = {"to": "x", "type": "publish", "payload": "hello"}
 
@@ -154,3 +155,23 @@ async def test_acked_mail_is_not_kept(relay: Relay) -> None:
         answer = await alice.ask("GET", "/v1/messages/replay?since=2026-01-01T00:00:00Z")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (501, "not_enabled")
+
+
+async def test_mail_with_half_a_surrogate_does_not_stop_what_comes_behind_it(old: Relay) -> None:
+    async with http_peer(old, register=False) as alice, raw_peer(old.url) as bob:
+        await register(alice)
+        await bob.send(alice.id, {"half": "\ud800"})
+        await bob.send(alice.id, "whole")
+        await bob.answers()
+        polled = await alice.get("/v1/messages")
+
+    assert [one["payload"] for one in polled["messages"]] == [{"half": "\ud800"}, "whole"]
+
+
+async def test_what_is_refused_as_no_json_is_so_where_there_is_an_older_shape(relay: Relay) -> None:
+    async with http_peer(relay) as alice:
+        for path in ("/v1/register", "/v1/send"):
+            headers = {"Content-Type": "text/plain"}
+            answer = await alice.ask("POST", path, content="{}", headers=headers)
+
+            assert answer.status_code == 415, path

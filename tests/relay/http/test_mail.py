@@ -192,6 +192,21 @@ async def test_two_tokens_of_one_key_both_get_the_mail_and_one_ack_settles_it(
         assert sending.result()["receipts"][0]["status"] == "delivered"
 
 
+async def test_what_one_token_has_acked_comes_to_no_other_again(relay: Relay) -> None:
+    async with (
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+        http_peer(relay, bob.keys) as other,
+    ):
+        await asyncio.gather(bob.poll(wait=0), other.poll(wait=0))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(alice.send(bob.id, "once"))
+            [message] = await bob.poll()
+            await bob.ack(message["envelope"]["id"])
+
+        assert await other.poll(wait=0) == []
+
+
 async def test_mail_and_token_outlive_the_relay(tmp_path: Path) -> None:
     keys = KeyPair.generate()
     settings: dict[str, Any] = {"port": 0, "data_dir": tmp_path}

@@ -75,14 +75,27 @@ async def test_http_is_looked_for_one_port_above() -> None:
 async def test_where_the_port_above_is_taken_the_relay_does_without(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with _a_port_whose_neighbour_is_free() as taken:
         port = taken.getsockname()[1] - 1
         async with Relay(port=port, http=True) as relay, raw_peer(relay.url):
             assert relay.http_url is None
 
     assert "serving no HTTP" in [record.message for record in caplog.records]
+
+
+def _a_port_whose_neighbour_is_free() -> socket.socket:
+    """Take a port above one that nobody has."""
+    while True:
+        taken, below = socket.socket(), socket.socket()
+        with below:
+            taken.bind(("127.0.0.1", 0))
+            try:
+                below.bind(("127.0.0.1", taken.getsockname()[1] - 1))
+            except OSError:
+                taken.close()
+            else:
+                taken.listen()
+                return taken
 
 
 async def test_a_port_that_was_asked_for_has_to_be_free() -> None:

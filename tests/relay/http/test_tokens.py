@@ -252,7 +252,7 @@ def test_revocations_are_forgotten_when_their_tokens_end(tmp_path: Path) -> None
     for _ in range(3):
         bench.revocations.add(bench.tokens.read(bench.issue()))()
     bench.clock.advance(100)
-    bench.tokens.tick()
+    bench.tokens.tidy()
 
     assert len(bench.revocations) == 0
     assert (tmp_path / "http-revoked").read_text() == ""
@@ -282,14 +282,14 @@ def test_a_secret_is_renewed_and_tokens_of_the_old_one_stay_good(tmp_path: Path)
     bench.clock.advance(950)
     old = bench.issue()
     bench.clock.advance(51)
-    bench.tokens.tick()
+    bench.tokens.tidy()
 
     assert bench.secrets.current.id != first
     assert bench.why_not(old) == ""
     bench.open()
     assert bench.why_not(old) == ""
     bench.clock.advance(100)
-    bench.tokens.tick()
+    bench.tokens.tidy()
     assert bench.why_not(old) == "invalid_token"
     assert first not in (tmp_path / "http-secrets.json").read_text()
 

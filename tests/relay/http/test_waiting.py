@@ -98,3 +98,26 @@ async def test_who_only_sends_hears_what_becomes_of_it_and_is_not_online(relay: 
         online = (await witness.get("/v1/peers"))["peers"]
 
     assert alice.id not in [peer["publicKey"] for peer in online if peer["online"]]
+
+
+async def test_an_error_that_comes_late_is_not_that_of_another_message() -> None:
+    async with (
+        Relay(port=0, http_port=0, mailboxes="none", ack_timeout=60) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+        alice.events(receive="false") as events,
+    ):
+        assert await bob.poll(wait=0) == []
+        first, second = alice.letter(bob.id, 1), alice.letter(bob.id, 2)
+        await alice.send_envelope(first, wait=0)
+        async with asyncio.TaskGroup() as group:
+            body = {"envelope": second.to_dict()}
+            sending = group.create_task(alice.ask("POST", "/v1/send", json=body))
+            assert len(await bob.poll()) >= 1
+            while len(await bob.poll()) < 2:
+                pass
+            await bob.ask("DELETE", "/v1/disconnect")
+        name, late = await events.next()
+
+    assert [one["id"] for one in sending.result().json()["errors"]] == [second.id]
+    assert (name, late["id"], late["code"]) == ("error", first.id, "unavailable")

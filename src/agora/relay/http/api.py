@@ -215,8 +215,8 @@ async def messages(
     if token.isLegacy:
         told, ids = legacy.plain_mail(found, since=request.query_params.get("since"))
         if ids:
-            session.ack(address_of(request), ids)
-        return json_answer(msgspec.json.encode({"messages": told, "hasMore": has_more}))
+            door.sessions.ack(token, address_of(request), ids)
+        return json_answer(legacy.encode_plain(told, has_more=has_more))
     return _mail(found, has_more=has_more)
 
 
@@ -268,7 +268,7 @@ async def ack(
     They do not come again, to whatever session or token of the key they came. Unknown
     ids change nothing.
     """
-    door.sessions.of(token).ack(address_of(request), data.ids)
+    door.sessions.ack(token, address_of(request), data.ids)
     return shapes.Done()
 
 

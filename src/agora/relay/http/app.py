@@ -15,7 +15,7 @@ from litestar.types import ASGIApp
 from agora.codes import ErrorCode, HttpErrorCode
 from agora.relay.http import api, docs, events, watch
 from agora.relay.http.answers import json_answer
-from agora.relay.http.callers import AnyRequest, authenticate
+from agora.relay.http.callers import AnyRequest, authenticate, check_media_type
 from agora.relay.http.door import Door
 from agora.relay.http.errors import ApiError
 from agora.relay.http.gate import Gate
@@ -40,10 +40,11 @@ def make_app(door: Door) -> ASGIApp:
         exception_handlers={
             ApiError: _answer_api_error,
             HTTPException: _answer_http_error,
-            RecursionError: _answer_too_deep,
+            RecursionError: _answer_no_json,
+            UnicodeDecodeError: _answer_no_json,
             Exception: _answer_fault,
         },
-        before_request=_check_media_type,
+        before_request=check_media_type,
         request_max_body_size=door.config.max_frame_bytes,
         openapi_config=None,
         logging_config=None,
@@ -52,19 +53,6 @@ def make_app(door: Door) -> ASGIApp:
     )
     inner.state.door = door
     return Gate(inner, door.config, door.rates, watch.ALWAYS_ANSWERED)
-
-
-async def _check_media_type(request: AnyRequest) -> None:
-    """
-    Refuse a body that says to be something else than JSON; one that says nothing may be.
-
-    Raises:
-        ApiError: ``unsupported_media_type``.
-    """
-    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.method == "POST" and said not in ("", "application/json"):
-        text = f"The body is {said}: send application/json"
-        raise ApiError(HttpErrorCode.UNSUPPORTED_MEDIA_TYPE, text)
 
 
 # Errors
@@ -101,8 +89,9 @@ def _why(error: HTTPException) -> str:
     return "; ".join(told) or error.detail
 
 
-def _answer_too_deep(request: AnyRequest, error: RecursionError) -> Response[Any]:
-    text = "Invalid message: the body is nested too deep"
+def _answer_no_json(request: AnyRequest, error: Exception) -> Response[Any]:
+    """Say of a body what the framework's decoder does not take for its own errors."""
+    text = "Invalid message: the body is not UTF-8, or nested too deep"
     return _answer_api_error(request, ApiError(ErrorCode.INVALID_MESSAGE, text))
 
 

@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 from litestar import Request
 from litestar.di import NamedDependency
 
+from agora.codes import HttpErrorCode
 from agora.relay.http.door import Door
-from agora.relay.http.errors import not_registered
+from agora.relay.http.errors import ApiError, not_registered
 from agora.relay.http.tokens import Token
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ThisToken",
     "address_of",
     "authenticate",
+    "check_media_type",
     "door_of",
     "notes_of",
     "own_end",
@@ -42,6 +44,19 @@ async def authenticate(request: AnyRequest, door: ThisDoor) -> Token:
     door.rates.spend("key", token.publicKey, notes_of(request))
     door.check_open()
     return token
+
+
+async def check_media_type(request: AnyRequest) -> None:
+    """
+    Refuse a body that says to be something else than JSON; one that says nothing may be.
+
+    Raises:
+        ApiError: ``unsupported_media_type``.
+    """
+    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.method == "POST" and said not in ("", "application/json"):
+        text = f"The body is {said}: send application/json"
+        raise ApiError(HttpErrorCode.UNSUPPORTED_MEDIA_TYPE, text)
 
 
 def door_of(request: AnyRequest) -> Door:

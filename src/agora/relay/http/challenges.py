@@ -98,11 +98,9 @@ class Challenges:
         # Its peers are told with the token; it gets no mail, and ends with the second request.
         register = encode_register(peer, None, nonce=nonce, watched=WATCH_ALL, receives=False)
         self._node.receive(postbox.session, register)
-        if postbox.refusal is not None:
-            raise ApiError.of(postbox.refusal)
         if not postbox.greeting:
             self._node.lost(postbox.session)
-            raise unavailable()
+            raise unavailable() if postbox.refusal is None else ApiError.of(postbox.refusal)
         challenge = _CHALLENGE.decode(postbox.greeting)
         self._open[challenge.nonce] = _Open(peer, postbox, self._clock() + self._lifetime)
         return challenge

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from agora.relay.overview import Overview
 from agora.relay.writer import Writer
 
 __all__ = ["Door", "open_door"]
+
+_log = logging.getLogger("agora.relay")
 
 Audiences = Callable[[str, int], tuple[str, ...]]
 """Tells the names that the relay has on a connection to this address and port of its own."""
@@ -43,6 +46,7 @@ class Door:
         overview: What its operator sees.
         admin_token: What an operator has.
         keys: Keys of those who gave them away (`rest_private_keys`), by token, until that ends.
+        tidy_at: When secrets and revoked tokens are next looked after.
         is_stopping: Whether nothing new is taken.
     """
 
@@ -58,6 +62,7 @@ class Door:
     overview: Overview
     admin_token: str = field(repr=False)
     keys: dict[str, tuple[int, KeyPair]] = field(default_factory=dict, repr=False)
+    tidy_at: float = 0.0
     is_stopping: bool = False
 
     def change_config(self, config: RelayConfig) -> None:
@@ -126,16 +131,28 @@ class Door:
     def tick(self) -> None:
         """Let time pass; to be called about once a second."""
         self.challenges.tick()
-        self.tokens.tick()
         self.rates.tick()
         now = time.time()
+        if now >= self.tidy_at:
+            self.tidy_at = now + _TIDY_EVERY
+            asyncio.get_running_loop().run_in_executor(None, self._tidy)  # it waits for a disk
         for jti in [jti for jti, (until, _) in self.keys.items() if until <= now]:
             del self.keys[jti]
+
+    def _tidy(self) -> None:
+        try:
+            self.tokens.tidy()
+        except OSError as error:
+            _log.error("tokens not tidied", extra={"fields": {"error": str(error)}})
 
     def begin_stop(self) -> None:
         """Take nothing new; polls end with what they have, streams end."""
         self.is_stopping = True
         self.sessions.wake()
+
+
+_TIDY_EVERY = 60.0
+"""Seconds between looks at secrets and revoked tokens."""
 
 
 def open_door(

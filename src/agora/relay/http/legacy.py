@@ -9,6 +9,7 @@ reference drops or bypasses is not copied: mail goes through the mailbox.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,14 +23,21 @@ from agora.frames import encode_submit
 from agora.keys import KeyPair
 from agora.protocol.proof import OVER_HTTP, sign_proof
 from agora.relay.http.answers import json_answer
-from agora.relay.http.callers import AnyRequest, address_of, authenticate, door_of, own_end
+from agora.relay.http.callers import (
+    AnyRequest,
+    address_of,
+    authenticate,
+    check_media_type,
+    door_of,
+    own_end,
+)
 from agora.relay.http.door import Door
 from agora.relay.http.errors import ApiError, not_registered
 from agora.relay.http.postbox import Asked, Letter
 from agora.relay.http.tokens import Metadata, Token
 from agora.sealing import now_ms
 
-__all__ = ["plain_mail", "register_with_key", "send_unsigned"]
+__all__ = ["encode_plain", "plain_mail", "register_with_key", "send_unsigned"]
 
 _NONCE = "0" * 64
 """For the relay to sign to itself."""
@@ -61,6 +69,7 @@ async def register_with_key(request: AnyRequest) -> Response[Any] | None:
     Raises:
         ApiError: ``private_key_refused``, or what else is wrong with it.
     """
+    await check_media_type(request)  # this stands in the place of what all others pass
     body = await request.body()
     if b'"privateKey"' not in body:
         return None
@@ -137,6 +146,7 @@ async def send_unsigned(request: AnyRequest) -> Response[Any] | None:
     Raises:
         ApiError: ``private_key_refused``, or what else is wrong with it.
     """
+    await check_media_type(request)
     body = await request.body()
     if b'"envelope"' in body:
         return None
@@ -220,13 +230,29 @@ def plain_mail(letters: Iterable[Letter], *, since: str | None) -> tuple[list[_P
     milliseconds that the envelope's own is compared with.
     """
     letters = list(letters)
-    told = [_plain(_DELIVERY.decode(letter.text)) for letter in letters]
+    told = [_plain(_read(letter.text)) for letter in letters]
     if since is None:
         return told, [letter.id for letter in letters if letter.id]
     try:
         return [one for one in told if one.timestamp > float(since)], []
     except ValueError:
         return [], []  # as the reference: what is no number is after everything
+
+
+def encode_plain(told: list[_Plain], *, has_more: bool) -> bytes:
+    """Return the answer that has these messages."""
+    answer = {"messages": told, "hasMore": has_more}
+    try:
+        return msgspec.json.encode(answer)
+    except UnicodeEncodeError:  # half a surrogate
+        return json.dumps(msgspec.to_builtins(answer)).encode()
+
+
+def _read(text: str) -> _Delivery:
+    try:
+        return _DELIVERY.decode(text)
+    except msgspec.MsgspecError:  # half a surrogate, which is JSON all the same
+        return msgspec.convert(json.loads(text), _Delivery)
 
 
 def _plain(delivery: _Delivery) -> _Plain:

@@ -233,11 +233,6 @@ class Postbox:
         """How many wait."""
         return len(self._letters)
 
-    @property
-    def last(self) -> int:
-        """The number of the letter that came last."""
-        return self._last
-
     def letters(self, *, after: int = 0) -> Iterator[Letter]:
         """Yield what waits, the oldest first."""
         return (letter for letter in list(self._letters.values()) if letter.number > after)
@@ -251,6 +246,11 @@ class Postbox:
             if letter.is_for_once:
                 self._letters.pop(letter.number, None)
         self._answer_markers()
+
+    def holds_any(self, ids: Iterable[str]) -> bool:
+        """Tell whether one of these waits here."""
+        wanted = set(ids)
+        return any(letter.id in wanted for letter in self._letters.values())
 
     def settle(self, ids: Iterable[str]) -> None:
         """Let go of what was acked, or put off."""
@@ -313,7 +313,9 @@ class Postbox:
         self.changed.set()
         exact = [one for one in self._asked if one.id == error.id and error.to in one.open]
         # One that names no recipient is of a frame as a whole; without an id of that given last.
-        likely = [one for one in reversed(self._asked) if one.id == error.id] or self._asked[-1:]
+        likely = [one for one in reversed(self._asked) if one.id == error.id]
+        if error.id is None:
+            likely = likely or self._asked[-1:]
         for asked in (exact or likely)[:1]:
             asked.take_error(error)
         if error.id is not None and not (exact or likely):

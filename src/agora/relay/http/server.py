@@ -215,6 +215,7 @@ class _Protocol(HttpToolsProtocol):
         self._is_refused = False
         self._is_reading = False
         self._is_in_head = True
+        self._has_ended_one = False  # in what came last
         self._head_bytes = 0
         self._request_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
@@ -240,9 +241,11 @@ class _Protocol(HttpToolsProtocol):
         if not self._is_reading:
             self._is_reading = True
             self._start_request_timer()
+        self._has_ended_one = False
         super().data_received(data)
-        # What is in a header that has not ended, only its bytes tell.
-        self._head_bytes += len(data) * self._is_in_head
+        # What is in a header that has not ended, only its bytes tell; unless others are with them.
+        if self._is_in_head and not self._has_ended_one:
+            self._head_bytes += len(data)
         if self._head_bytes > self._bounds.http_max_head_bytes:
             self._refuse_head()
 
@@ -296,6 +299,7 @@ class _Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is there as a whole."""
         self._is_reading = False
+        self._has_ended_one = True
         self._stop_request_timer()
         if not self._is_refused:
             super().on_message_complete()

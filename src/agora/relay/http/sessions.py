@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 from agora.codes import ErrorCode
 from agora.frames import PING, WATCH_NONE, Register, Watched, encode_ack, encode_nack, encode_watch
+from agora.keys import PeerId
 from agora.protocol.proof import OVER_HTTP
 from agora.relay.http.errors import ApiError, ErrorFrame
 from agora.relay.http.postbox import Asked, Postbox, Reader
@@ -151,11 +152,6 @@ class HttpSession:
         )
         self._poller: tuple[Postbox, Reader] | None = None
 
-    @property
-    def is_online(self) -> bool:
-        """Whether a session is open that gets mail."""
-        return self._receiving.found is not None
-
     @contextmanager
     def receive(self, address: str) -> Iterator[Postbox]:
         """
@@ -235,6 +231,7 @@ class HttpSession:
         for slot in (self._receiving, self._sending):
             if postbox := slot.found:
                 postbox.tell(text)
+                self._node.check_reads(postbox.session)
 
     async def submit(
         self, address: str, frame: str, asked: Asked, *, at_most: float, wait: float | None = None
@@ -279,6 +276,14 @@ class HttpSession:
         with self._sending.use(address) as postbox:
             self._say(postbox, encode_ack(ids))
 
+    def hear_acked(self, ids: Sequence[str]) -> None:
+        """Let go of messages that another token of the key has settled, as if this one had."""
+        postbox = self._receiving.found
+        if postbox is not None and postbox.holds_any(ids):
+            with contextlib.suppress(ApiError):  # then they come again, which does no harm
+                self._say(postbox, encode_ack(ids))
+                postbox.settle(ids)
+
     def nack(self, ids: Sequence[str], delay: float) -> None:
         """
         Put messages off; those that no session has come again anyway.
@@ -289,6 +294,7 @@ class HttpSession:
         if postbox := self._receiving.found:
             self._say(postbox, encode_nack(ids, delay=delay))
             postbox.settle(ids)
+        self._check_ended()
 
     def wake(self) -> None:
         """Have those who wait look around."""
@@ -331,6 +337,7 @@ class HttpSessions:
         self._grace = grace
         self._most = most
         self._by_token: dict[str, HttpSession] = {}
+        self._by_key: dict[PeerId, list[HttpSession]] = {}
         self._metadata: dict[str, Metadata] = {}
 
     def change(self, *, grace: float, most: int) -> None:
@@ -355,9 +362,23 @@ class HttpSessions:
                 raise ApiError(ErrorCode.AT_CAPACITY, text)
             found = HttpSession(self._node, token, grace=self._grace, ended=self._forget)
             self._by_token[token.jti] = found
+            self._by_key.setdefault(token.publicKey, []).append(found)
             if token.metadata is not None:
                 self._metadata[token.publicKey] = token.metadata
         return found
+
+    def ack(self, token: Token, address: str, ids: Sequence[str]) -> None:
+        """
+        Settle messages, whichever token of the key they came to.
+
+        Raises:
+            ApiError: What the node says to it.
+        """
+        own = self.of(token)
+        own.ack(address, ids)
+        for other in self._by_key[token.publicKey]:
+            if other is not own:
+                other.hear_acked(ids)
 
     def end(self, token: Token) -> None:
         """Close what *token* has open, at once."""
@@ -380,7 +401,10 @@ class HttpSessions:
 
     def _forget(self, session: HttpSession) -> None:
         token = session.token
-        self._by_token.pop(token.jti, None)
+        if self._by_token.pop(token.jti, None) is not None:
+            self._by_key[token.publicKey].remove(session)
+            if not self._by_key[token.publicKey]:
+                del self._by_key[token.publicKey]
         if self._metadata.get(token.publicKey) is token.metadata:
             self._metadata.pop(token.publicKey, None)
 

@@ -184,7 +184,7 @@ class Revocations:
         self._until: dict[str, int] = {}
         if path is not None and path.exists():
             self._until = _read_revocations(path)
-        self.forget_expired()
+        self._forget_expired()
 
     def __contains__(self, jti: object) -> bool:
         return jti in self._until
@@ -200,21 +200,26 @@ class Revocations:
             ApiError: ``at_capacity``.
         """
         if token.jti not in self._until and len(self._until) >= self.most:
-            self.forget_expired()
+            self._forget_expired()
             if len(self._until) >= self.most:
                 text = f"Relay is at capacity (max {self.most} revoked tokens)"
                 raise ApiError(ErrorCode.AT_CAPACITY, text)
         self._until[token.jti] = token.exp
         return lambda: self._append(token)
 
-    def forget_expired(self) -> None:
-        """Forget what has ended by itself, and write the file anew if most of it has."""
-        now = self._clock()
-        kept = {jti: until for jti, until in self._until.items() if until > now}
-        if self._path is not None and len(kept) < len(self._until) / 2:
+    def tidy(self) -> None:
+        """Forget what has ended by itself, and write the file anew if most of it has; waits."""
+        before = len(self._until)
+        self._forget_expired()
+        if self._path is not None and len(self._until) < before / 2:
             with self._writing:
-                _replace(self._path, "".join(_line(jti, kept[jti]) for jti in kept))
-        self._until = kept
+                # What is added meanwhile is in it or appended behind it: to have both is no harm.
+                _replace(self._path, "".join(_line(*item) for item in list(self._until.items())))
+
+    def _forget_expired(self) -> None:
+        now = self._clock()
+        for jti in [jti for jti, until in list(self._until.items()) if until <= now]:
+            del self._until[jti]
 
     def _append(self, token: Token) -> None:
         if self._path is None:
@@ -325,10 +330,10 @@ class Tokens:
         key_id = members.get("kid")
         return self._secrets.find(key_id) if isinstance(key_id, str) else None
 
-    def tick(self) -> None:
-        """Let time pass: secrets are renewed, what has expired is forgotten."""
+    def tidy(self) -> None:
+        """Renew the secret if it is time, and forget what has expired; waits for the disk."""
         self._secrets.renew()
-        self.revocations.forget_expired()
+        self.revocations.tidy()
 
 
 _TOKEN = msgspec.json.Decoder(Token)

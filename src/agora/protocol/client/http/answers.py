@@ -8,6 +8,7 @@ which only the status can be read.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from agora.canonical import Json, parse_json
 from agora.codes import CloseCode, ErrorCode
@@ -41,7 +42,7 @@ class Loss:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """What came back for a call; *retry_after* in seconds."""
 
@@ -64,7 +65,7 @@ class Answer:
         """Whether the same may be asked again a little later."""
         return self.status == _TOO_MANY
 
-    @property
+    @cached_property
     def members(self) -> dict[str, Json]:
         """The JSON object that it is; empty where it is none."""
         return object_of(self.text) or {}
