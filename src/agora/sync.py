@@ -484,7 +484,7 @@ class Client(_Twin[asynchronous.Client]):
         def register(handler: Handler) -> Handler:
             async def take_turn(message: asynchronous.Message) -> None:
                 # The span in which it goes on is active here, not in the thread that takes it.
-                context = copy_context() if self._original.is_traced else None
+                context = copy_context() if self._original._is_traced else None
                 turn = _Turn(handler, _message(message, self._background), context)
                 _turns.get().put_nowait(turn)
                 if (error := await asyncio.wrap_future(turn.over)) is not None:

@@ -112,6 +112,28 @@ def test_the_token_may_be_in_the_environment(
     assert shell.run("top", "--once", "--url", url_of(relay)).code == 0
 
 
+@posix_only
+@pytest.mark.parametrize("given", [{}, {"AGORA_ADMIN_TOKEN": TOKEN}])
+def test_the_relay_prints_the_token_that_it_made_and_no_other(
+    shell: Shell, given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AGORA_ADMIN_TOKEN", raising=False)
+    arguments = ["relay", "--port", "0", "--http-port", "0", "--memory"]
+    with shell.start(*arguments, env={**os.environ, **given}) as process:
+        assert process.stderr is not None
+        while "serving HTTP" not in (line := process.stderr.readline()):
+            assert line
+        url = line.split("url=")[1].strip()
+        while "for this machine only" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=DEADLINE)
+
+    printed = re.findall(r"dashboard (\S+)/#token=(\S+) ", out)
+    assert [place for place, _ in printed] == ([] if given else [url])
+    assert all(len(token) >= 32 and token not in err for _, token in printed)
+
+
 # What can be wrong
 
 

@@ -22,6 +22,7 @@ import agora
 from agora.build import is_compiled
 from agora.cli.exits import CannotStartError
 from agora.cli.open_files import raise_open_files
+from agora.cli.output import json_line
 from agora.cli.service_manager import ServiceManager, inherited_socket
 from agora.cli.settings import default_data_dir, given_settings, setting_options
 from agora.cli.signals import hangups, stop_signals, until_first
@@ -203,7 +204,7 @@ async def _serve(settings: _Settings, sources: _Sources) -> None:
         try:
             _log_service(config)
             _log_reach(config)
-            _tell_admin_token(node)
+            _tell_admin_token(node, as_json=settings.logs.log_json)
             manager.ready(f"listening on {node.url}")
             await until_first(
                 stop.wait(),
@@ -278,12 +279,14 @@ def _log_service(config: RelayConfig) -> None:
     _log.info("serving", extra={"fields": fields})
 
 
-def _tell_admin_token(node: Relay) -> None:
+def _tell_admin_token(node: Relay, *, as_json: bool) -> None:
     """Print what gives access to the relay's figures, if nobody else knows: it is in no log."""
-    if node.http_url is not None and not node.config.admin_token and sys.stdout is not None:
-        with suppress(OSError):  # nobody reads it: no reason not to serve
-            # Behind the "#", which a browser sends to nobody.
-            click.echo(f"dashboard {node.http_url}/#token={node.admin_token} (agora top too)")
+    if node.http_url is None or node.config.admin_token or sys.stdout is None:
+        return
+    url = f"{node.http_url}/#token={node.admin_token}"  # a browser sends nobody what is behind "#"
+    members = {"level": "info", "event": "dashboard", "url": url}
+    with suppress(OSError):  # nobody reads it: no reason not to serve
+        click.echo(json_line(members) if as_json else f"dashboard {url} (agora top too)")
 
 
 def _log_reach(config: RelayConfig) -> None:

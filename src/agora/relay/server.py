@@ -217,10 +217,9 @@ class Relay:
         self._overview = self._make_overview(self._node, self._writer, identity)
         try:
             self._tls = tls = await asyncio.to_thread(self._load_tls)
-            self._listener = self._make_listener(self._node)
-            if self._wants_http:
-                # Before anybody can come in: it takes a quarter of a second, and the interpreter.
+            if self._serves_http:  # before it listens: who can connect finds all of it there
                 await asyncio.to_thread(_import_http)
+            self._listener = self._make_listener(self._node)
             self._server = await loop.create_server(
                 self._accept,
                 **self._place(),
@@ -242,16 +241,16 @@ class Relay:
             _log.info("serving HTTP", extra={"fields": {"url": self.http_url}})
 
     @property
-    def _wants_http(self) -> bool:
+    def _serves_http(self) -> bool:
         return self._config.http or self._config.http_port is not None
 
     async def _serve_http(
         self, node: Node, writer: MailboxWriter, tls: ssl.SSLContext | None
     ) -> HttpServer | None:
         """Open the second door, where it is wanted."""
-        if not self._wants_http:
-            return None
         config, wanted = self._config, self._config.http_port
+        if not self._serves_http:
+            return None
         port = wanted if wanted is not None else self._port_above()
         make = _import_http()
         http = await make(
