@@ -78,6 +78,11 @@ def overwrite(path: Path, offset: int, content: bytes) -> None:
         file.write(content)
 
 
+def flip(path: Path, offset: int) -> None:
+    """Change a byte, whatever it is: what is random may be 0xFF already, once in 256 times."""
+    overwrite(path, offset, bytes([path.read_bytes()[offset] ^ 0xFF]))
+
+
 # What is sound
 
 
@@ -190,11 +195,11 @@ def every_inner_page_lost(path: Path) -> None:
 
 
 def log_header_flipped(path: Path) -> None:
-    overwrite(Path(f"{path}-wal"), 16, b"\xff")
+    flip(Path(f"{path}-wal"), 16)
 
 
 def log_flipped(path: Path) -> None:
-    overwrite(Path(f"{path}-wal"), 32 + 24 + 4 * (PAGE + 24) + 4095, b"\xff")
+    flip(Path(f"{path}-wal"), 32 + 24 + 4 * (PAGE + 24) + 4095)
 
 
 def database_emptied(path: Path) -> None:

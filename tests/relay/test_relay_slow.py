@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import tracemalloc
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 from websockets.frames import Opcode
 
 from agora.keys import KeyPair
@@ -18,11 +20,18 @@ from tests.wire import frame, opened_wire
 MEGABYTE = 1_000_000
 
 
+@pytest.fixture
+async def relay() -> AsyncIterator[Relay]:
+    """A relay that waits long for the answer to a close, as reading takes long on a busy machine."""
+    async with Relay(port=0, drain_timeout=DEADLINE) as running:
+        yield running
+
+
 async def test_a_reader_that_never_reads_costs_little_and_is_closed_with_4001() -> None:
     stuck, text = KeyPair.generate(), "x" * 200_000
 
     async with (
-        relay_process(rate_limit_enabled=False) as relay,
+        relay_process(rate_limit_enabled=False, drain_timeout=DEADLINE) as relay,
         raw_peer(relay.url) as alice,
         raw_peer(relay.url) as bob,
         opened_wire(relay.url) as wire,

@@ -80,7 +80,7 @@ async def test_a_slow_reader_over_tls_is_let_go_and_its_connection_ends(
     nonsense = frame(Opcode.TEXT, b"?") * 1_000
 
     async with (
-        Relay(port=0, **certificates.settings) as relay,
+        Relay(port=0, drain_timeout=DEADLINE, **certificates.settings) as relay,
         opened_wire(relay.url, certificates.trusting(), receive_buffer=4096) as wire,
         asyncio.timeout(DEADLINE),
     ):
