@@ -22,7 +22,7 @@ MEGABYTE = 1_000_000
 
 @pytest.fixture
 async def relay() -> AsyncIterator[Relay]:
-    """A relay that waits long for the answer to a close, as reading takes long on a busy machine."""
+    """A relay that waits long for the answer to a close: reading takes long on a busy machine."""
     async with Relay(port=0, drain_timeout=DEADLINE) as running:
         yield running
 
