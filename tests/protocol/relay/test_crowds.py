@@ -7,6 +7,7 @@ texts, counts as one; so what is held here is that no step walks through a crowd
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -67,12 +68,16 @@ def work_of(step: Callable[[], object]) -> int:
         count += event == "opcode"
         return trace
 
-    before = sys.gettrace()
+    # What the collector happens to end meanwhile, left by other tests, is not the step's work.
+    before, is_collecting = sys.gettrace(), gc.isenabled()
+    gc.disable()
     sys.settrace(trace)
     try:
         step()
     finally:
         sys.settrace(before)
+        if is_collecting:
+            gc.enable()
     return count
 
 
