@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 import socket
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -16,7 +19,7 @@ from websockets.frames import Close, Opcode
 from agora.errors import ClosedError, ConfigurationError
 from agora.keys import KeyPair
 from agora.relay import Relay, RelayConfig
-from tests.support import close_code, eventually, letter, other_tasks, raw_peer, socket_to
+from tests.support import DEADLINE, close_code, eventually, letter, other_tasks, raw_peer, socket_to
 from tests.wire import HANDSHAKE, frame, opened_wire, wire_to
 
 
@@ -108,6 +111,40 @@ async def test_what_was_written_before_the_stop_is_read_before_the_goodbye() -> 
 
     assert [t["envelope"]["payload"][0] for t in texts if t["type"] == "message"] == [*range(10)]
     assert answer.close_code == 1001
+
+
+@pytest.mark.parametrize("door", ["url", "http_url"])
+async def test_who_is_accepted_in_the_turn_of_the_stop_is_let_go_too(door: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with Relay(port=0, http_port=0) as relay:
+        place = urlsplit(getattr(relay, door))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        with socket.create_connection((place.hostname, place.port)) as late:
+            late.setblocking(False)
+            for _ in range(2):  # it is accepted in the second
+                await asyncio.sleep(0)
+            await relay.close()
+
+            with contextlib.suppress(ConnectionResetError):
+                async with asyncio.timeout(DEADLINE):
+                    assert await loop.sock_recv(late, 1) == b""
+    gc.collect()  # a connection that is lost says so now
+
+
+async def test_a_stop_that_is_cancelled_at_once_listens_no_more() -> None:
+    relay = Relay(port=0)
+    await relay.start()
+    url = relay.url
+    async with asyncio.TaskGroup() as tasks:
+        stopping = tasks.create_task(relay.close())
+        await asyncio.sleep(0)
+        stopping.cancel()
+
+    with pytest.raises(ConnectionRefusedError):
+        async with socket_to(url):
+            pass
+    assert other_tasks() == set()
 
 
 async def test_closing_twice_is_harmless() -> None:

@@ -330,16 +330,8 @@ class Relay:
     async def _stop(self, server: asyncio.Server) -> None:
         assert self._node is not None  # made before the server, as the writer
         assert self._writer is not None
-        server.close()
-        for timer in (self._ticker, self._pulser):
-            if timer:
-                timer.cancel()
-        for connection in list(self._connections):
-            connection.abort_handshake()
-        if self._http is not None:
-            self._http.begin_stop()
-        self._node.take_nothing_more()
         try:
+            await self._take_nothing_new(server, self._node)
             await self._settle_stores(self._writer)
             self._node.close_all(CloseCode.GOING_AWAY)
             await asyncio.gather(self._wait_gone(), self._wait_answered())
@@ -356,6 +348,20 @@ class Relay:
             async with asyncio.timeout(_LINGER):
                 await server.wait_closed()
         _log.info("stopped", extra={"fields": {}})
+
+    async def _take_nothing_new(self, server: asyncio.Server, node: Node) -> None:
+        try:
+            await asyncio.sleep(_A_TURN)  # who is accepted already is a connection then, to close
+        finally:
+            server.close()
+            for timer in (self._ticker, self._pulser):
+                if timer:
+                    timer.cancel()
+            for connection in list(self._connections):
+                connection.abort_handshake()
+            if self._http is not None:
+                self._http.begin_stop()
+            node.take_nothing_more()
 
     @property
     def _listening(self) -> asyncio.Server:
@@ -527,6 +533,15 @@ _CLOSE_TIMEOUT = 5.0
 
 _LINGER = 1.0
 """Seconds that a stop waits for connections that have not shown themselves yet."""
+
+_A_TURN = 1e-6
+"""
+Seconds until the next turn of the loop, behind all that sockets have in this one.
+
+A server that is closed between asyncio's ``accept`` and the task it makes for it loses the
+connection without closing it (CPython issue 109564; not with uvloop). A timer comes after
+the sockets of its turn; ``sleep(0)`` would come before.
+"""
 
 _BACKLOG = min(4096, max(128, socket.SOMAXCONN))
 """Connections that may wait to be accepted, when thousands come back at once."""
