@@ -41,6 +41,7 @@ __all__ = [
     "load_ignored",
     "mode_for_others",
     "new_file",
+    "open_regular",
     "read_members",
     "save_config",
     "save_ignored",
@@ -376,9 +377,7 @@ def _absolute(path: str) -> Path:
 
 def _read(path: FilePath, *, must_be_private: bool) -> bytes | None:
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ValueError("not a regular file")
+        with open_regular(path) as file:
             if must_be_private:
                 _refuse_open_to_others(file.fileno(), path)
             content = file.read(MAX_CONFIG_BYTES + 1)
@@ -387,6 +386,20 @@ def _read(path: FilePath, *, must_be_private: bool) -> bytes | None:
     if len(content) > MAX_CONFIG_BYTES:
         raise IdentityError(f"Invalid config: more than {MAX_CONFIG_BYTES} bytes: {path}")
     return content
+
+
+def open_regular(path: FilePath) -> BinaryIO:
+    """
+    Open a file to read it, and nothing that would have us wait: no pipe, no terminal.
+
+    Raises:
+        OSError: It is not there, closed to us, or not a regular file.
+    """
+    file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115  # its reader closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return file
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -427,14 +440,19 @@ class FileIsThereError(FileExistsError):
 
 
 @contextmanager
-def new_file(path: FilePath, *, overwrite: bool) -> Iterator[BinaryIO]:
+def new_file(path: FilePath, *, overwrite: bool, follows_link: bool = True) -> Iterator[BinaryIO]:
     """
     Give a file to write that is at *path* when the block ends well: whole, on the disk, private.
 
+    Args:
+        path: Where it is to be.
+        overwrite: Whether it may take the place of another.
+        follows_link: Whether a link at *path* stays, and the file is where that leads.
+
     Raises:
-        FileIsThereError: When there is one already, which nobody wanted to *overwrite*.
+        FileIsThereError: When there is one already, or a link, which nobody wanted to overwrite.
     """
-    target = Path(os.path.realpath(path))  # a link stays a link
+    target = Path(os.path.realpath(path)) if follows_link else Path(path)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = target.with_name(f".agora-{secrets.token_hex(8)}.tmp")
     try:
@@ -468,7 +486,7 @@ def _move(source: Path, target: Path, *, overwrite: bool) -> bool:
             os.link(source, target)  # unlike a rename, this fails if the target exists
             return True
         except OSError:  # it does, or this file system has no hard links (FAT)
-            if target.exists():
+            if os.path.lexists(target):  # a link that leads nowhere is there, too
                 return False
     os.replace(source, target)
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -267,6 +268,18 @@ def test_the_folder_is_that_of_the_flag_or_the_environment_or_a_dotenv_file(
     assert missing.code == 2
     assert "--data-dir names another folder" in missing.err
     assert not folder.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes are POSIX")
+def test_a_pipe_in_the_place_of_a_dotenv_file_is_refused_and_not_waited_for(
+    empty_shell: Shell, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(empty_shell.home)
+    os.mkfifo(".env")
+
+    refused = empty_shell.run("mailbox", "pins")
+
+    assert (refused.code, ".env: not a regular file" in refused.err) == (2, True)
 
 
 def test_a_damaged_log_is_left_to_the_relay(empty_shell: Shell, folder: Path) -> None:

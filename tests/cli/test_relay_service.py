@@ -121,6 +121,22 @@ def test_another_file_may_be_read_and_has_to_be_there(shell: Shell) -> None:
     assert str(path) in never.err
 
 
+def test_a_pipe_in_the_place_of_the_file_holds_up_neither_a_reload_nor_the_stop(
+    shell: Shell,
+) -> None:
+    with running(shell, "--port", "0") as (process, _):
+        os.mkfifo(shell.home / ".env")
+        process.send_signal(signal.SIGHUP)
+        refused = event(process, "settings not reloaded")
+        process.send_signal(signal.SIGTERM)
+        code, _ = ended(process)
+    never = shell.run("relay", "--env-file", str(shell.home / ".env"))
+
+    assert refused["error"] == f"{(shell.home / '.env').resolve()}: not a regular file"
+    assert code == 0
+    assert (never.code, "not a regular file" in never.err) == (2, True)
+
+
 def test_a_terminal_that_is_closed_stops_it(shell: Shell) -> None:
     ours, its = pty.openpty()
     with shell.start("relay", "--log-json", "--port", "0", stdin=its, start_new_session=True) as on:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
+import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from websockets.frames import Opcode
 
+from agora.errors import ConfigurationError
 from agora.keys import KeyPair
 from agora.relay import Relay
 from tests.support import DEADLINE, close_code, raw_peer
@@ -39,6 +43,31 @@ async def test_peers_talk_over_tls(certificates: Certificates) -> None:
 
         assert [payload[0] for payload in received] == list(range(20))
         assert await close_code(alice.socket) == 1001
+
+
+async def test_a_key_with_a_passphrase_is_refused_and_nobody_asked(
+    certificates: Certificates,
+) -> None:
+    key = serialization.load_pem_private_key(certificates.key.read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"secret")
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    certificates.key.write_bytes(key.private_bytes(*form, locked))
+
+    with pytest.raises(ConfigurationError, match="has a passphrase, and nobody is asked"):
+        await Relay(port=0, **certificates.settings).start()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes are POSIX")
+@pytest.mark.parametrize("what", ["chain", "key"])
+def test_a_pipe_in_the_place_of_a_certificate_is_refused_and_not_waited_for(
+    certificates: Certificates, what: str
+) -> None:
+    path: Path = getattr(certificates, what)
+    path.unlink()
+    os.mkfifo(path)
+
+    with pytest.raises(ConfigurationError, match="not a regular file"):
+        asyncio.run(Relay(port=0, **certificates.settings).start())
 
 
 async def test_who_does_not_trust_the_certificate_does_not_connect(

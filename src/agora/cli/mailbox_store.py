@@ -6,12 +6,12 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from agora.cli.env_file import read_env_file
 from agora.cli.options import common_options
 from agora.cli.settings import default_data_dir, flags_of
 from agora.errors import AgoraError, ConfigurationError, MissingExtraError
@@ -117,5 +117,5 @@ def _from_environment() -> Iterator[str | None]:
     names = environment_names(SETTINGS["data_dir"])
     yield from (os.environ.get(name) for name in names)
     with suppress(ModuleNotFoundError):  # then no relay here has read the file either
-        dotenv = import_module("dotenv").dotenv_values(Path.cwd() / ".env", interpolate=False)
+        dotenv = read_env_file(Path.cwd() / ".env")
         yield from (dotenv.get(name) for name in names)

@@ -9,8 +9,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -20,13 +20,14 @@ import click
 
 import agora
 from agora.build import is_compiled
+from agora.cli.env_file import naming_file, read_env_file
 from agora.cli.exits import CannotStartError
 from agora.cli.open_files import raise_open_files
 from agora.cli.output import json_line
 from agora.cli.service_manager import ServiceManager, inherited_socket
 from agora.cli.settings import default_data_dir, given_settings, setting_options
 from agora.cli.signals import hangups, stop_signals, until_first
-from agora.errors import AgoraError, ConfigurationError, IdentityError, MissingExtraError
+from agora.errors import AgoraError, IdentityError, MissingExtraError
 from agora.relay import Relay
 from agora.relay.config import LogConfig, RelayConfig, from_environment, unknown_names
 from agora.relay.logs import set_up_logs
@@ -104,15 +105,12 @@ class _Sources:
         return self.env_file or self.dotenv
 
     def _read_file(self) -> dict[str, str]:
-        with _naming(self._file):
-            if self.env_file:
-                self.env_file.stat()  # one that was asked for has to be there
-            values = _extra("dotenv").dotenv_values(self._file, interpolate=False)
-            _check_lines(self._file)
-        return {name: value for name, value in values.items() if value}
+        _extra("dotenv")
+        # One that was asked for has to be there.
+        return read_env_file(self._file, must_exist=self.env_file is not None)
 
     def _from_file(self, values: Mapping[str, str]) -> dict[str, Any]:
-        with _naming(self._file):
+        with naming_file(self._file):
             return from_environment(values)
 
 
@@ -127,32 +125,7 @@ def _of(kind: type[RelayConfig | LogConfig], settings: Mapping[str, Any]) -> dic
     return {field.name: settings[field.name] for field in fields(kind) if field.name in settings}
 
 
-def _check_lines(path: Path) -> None:
-    """Refuse a line that would set something of ours if it were well formed: it sets nothing."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        for binding in _extra("dotenv.parser").parse_stream(file):
-            line = binding.original
-            if (binding.error or binding.value is None) and "AGORA_" in _uncommented(line.string):
-                raise ConfigurationError(
-                    f"line {line.line}: no NAME=value: a quote is not closed, or the = is missing"
-                )
-
-
-def _uncommented(text: str) -> str:
-    return "" if text.lstrip().startswith("#") else text
-
-
 # What comes with the extra
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, UnicodeDecodeError, ConfigurationError) as error:
-        raise ConfigurationError(f"{path}: {error}") from error
 
 
 def _default_data_dir() -> Path:

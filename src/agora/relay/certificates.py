@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import NoReturn
 
 from agora.errors import ConfigurationError
+from agora.files import open_regular
 
 __all__ = ["load_certificate", "renew_certificate"]
 
@@ -40,8 +42,16 @@ def renew_certificate(context: ssl.SSLContext, chain: Path, key: Path | None) ->
 
 
 def _load(context: ssl.SSLContext, chain: Path, key: Path | None) -> None:
+    def refuse_to_ask() -> NoReturn:
+        raise ConfigurationError(
+            f"{key or chain} has a passphrase, and nobody is asked for it: give a tls_key without "
+            "(openssl pkey -in WITH -out WITHOUT)"
+        )
+
     try:
-        context.load_cert_chain(chain, key)
+        for path in (chain, key or chain):
+            open_regular(path).close()  # OpenSSL would wait for whoever writes to a pipe
+        context.load_cert_chain(chain, key, password=refuse_to_ask)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(
             f"cannot use certificate {chain} with key {key}: {error}"

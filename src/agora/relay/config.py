@@ -157,7 +157,7 @@ class RelayConfig(Limits):
     tls_key: Path | None = setting(
         None,
         unit="",
-        help="private key (PEM) of the certificate",
+        help="private key (PEM) of the certificate, without a passphrase",
         reason="goes with tls_cert",
         effect=Effect.NEW_CONNECTIONS,
     )
