@@ -14,7 +14,7 @@ import re
 
 from agora.canonical import Json, json_text
 
-__all__ = ["extract_text", "printable", "printable_line", "sanitize_text"]
+__all__ = ["claimed_name", "extract_text", "printable", "printable_line", "sanitize_text"]
 
 # The control characters C0, DEL and C1, except tab, line feed and carriage return.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -59,6 +59,20 @@ def extract_text(payload: Json) -> str:
     if not isinstance(said, str):
         said = json_text("" if payload is None else payload)
     return sanitize_text(said)
+
+
+def claimed_name(name: str) -> str | None:
+    """
+    Return what a peer calls itself as a relay passes it on; None where nothing is left.
+
+    It has no control characters, no blanks around it, and does not begin as what others
+    are written with: ``@`` before a reference, ``...`` before the end of a key.
+
+    >>> claimed_name(" Bob\\x07 "), claimed_name("...1a2b3c4d")
+    ('Bob', None)
+    """
+    cleaned = sanitize_text(name).strip()
+    return None if not cleaned or cleaned.startswith(("...", "@")) else cleaned
 
 
 def printable(text: str) -> str:

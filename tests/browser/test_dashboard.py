@@ -64,6 +64,14 @@ def test_the_figures_agree_with_what_was_sent(
     expect(board.locator("#peers .name")).to_contain_text(["writer", "reader"])
 
 
+def test_a_name_that_deceives_the_eye_is_shown_without_what_does_it(
+    board: Page, agent: Callable[..., agora.sync.Client]
+) -> None:
+    agent("<b>gnp\u202e\u2066exe.\u200bscr\x1b[31m")
+
+    expect(board.locator("#peers .name")).to_have_text(["<b>gnpexe.scr[31m"])
+
+
 def test_a_relay_where_nothing_happens_says_so(board: Page) -> None:
     for words in (
         "Nobody is online.",

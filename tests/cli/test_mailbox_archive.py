@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import stat
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -164,6 +165,25 @@ def test_a_file_that_is_there_is_replaced_when_told_to(empty_shell: Shell, folde
     assert archive.read_text().startswith('{"kind":"begin"')
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links are for the privileged there")
+@pytest.mark.parametrize("is_there", [False, True])
+def test_where_a_link_leads_nothing_is_written(
+    empty_shell: Shell, folder: Path, is_there: bool
+) -> None:
+    archive, victim = empty_shell.home / "mail.jsonl", empty_shell.home / "victim"
+    archive.symlink_to(victim)
+    if is_there:
+        victim.write_text("mine")
+
+    refused = empty_shell.run("mailbox", "export", str(archive))
+    was_link = archive.is_symlink()
+    exported(empty_shell)
+
+    assert (refused.code, "--force replaces it" in refused.err, was_link) == (2, True, True)
+    assert not archive.is_symlink()
+    assert victim.read_text() == "mine" if is_there else not victim.exists()
+
+
 # While a relay runs
 
 
@@ -287,6 +307,21 @@ def test_mail_that_nobody_signed_is_left_out_and_told(empty_shell: Shell, folder
     assert done.err == f"not what its sender signed: {forged}\n"
     assert done.out.endswith("left out 1 message that nobody signed\n")
     assert [row[0] for row in rows(new)["mail"]] == [5, 9]
+
+
+@pytest.mark.parametrize(
+    ("claimed", "kept"), [("\x1b[31m Eve\x07 ", "[31m Eve"), ("...1a2b", None)]
+)
+def test_names_are_cleaned_as_a_relay_cleans_those_that_peers_come_with(
+    empty_shell: Shell, folder: Path, claimed: str, kept: str | None
+) -> None:
+    archive, new = exported(empty_shell), empty_shell.home / "new"
+    rewrite(archive, lambda lines: lines[3].update(name=claimed))
+
+    assert imported(empty_shell, archive, new).code == 0
+    with closing(store_at(new)) as store:
+        first, _ = store.page(BOB.peer_id, after=0, max_messages=9, max_bytes=1_000_000).mail
+    assert first.name == kept
 
 
 def rewrite(archive: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:

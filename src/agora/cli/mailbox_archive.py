@@ -37,7 +37,9 @@ __all__ = ["export", "import_"]
 
 @click.command()
 @mailbox_options
-@click.option("--force", is_flag=True, help="replace FILE if it is there")
+@click.option(
+    "--force", is_flag=True, help="replace FILE if it is there; a link itself, not where it leads"
+)
 @click.argument("file")
 @click.pass_obj
 def export(asked: Asked, force: bool, file: str) -> None:
@@ -66,9 +68,10 @@ def _target(file: str, force: bool) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     path = Path(file).expanduser()
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:
         raise InputError(f"{path} is there already: --force replaces it")
-    with new_file(path, overwrite=force) as plain:
+    # Where a link leads, another may have chosen: it is not followed but replaced.
+    with new_file(path, overwrite=force, follows_link=False) as plain:
         if path.suffix != ".gz":
             yield plain
             return

@@ -27,6 +27,7 @@ from agora.mailbox.genuine import HIGHEST_POSITION, is_genuine
 from agora.mailbox.rows import COLUMNS, decode, is_sound
 from agora.mailbox.sqlite import SqliteMailbox
 from agora.protocol.relay.actions import Mail
+from agora.text import claimed_name
 
 __all__ = ["TAKES_ALL", "Restored", "kept_at", "restore"]
 
@@ -154,7 +155,7 @@ class _Restoring:
             PeerId(entry.sender),
             entry.id,
             entry.envelope,
-            entry.name,
+            entry.name and claimed_name(entry.name),  # an archive is no relay that cleaned it
             entry.position,
             entry.confirm,
         )

@@ -66,7 +66,7 @@ from agora.protocol.relay.refusal import Refusal, duplicate
 from agora.protocol.relay.router import Router
 from agora.protocol.relay.tracing import Trace
 from agora.sealed import PlainSealed
-from agora.text import sanitize_text
+from agora.text import claimed_name, sanitize_text
 
 __all__ = ["Door", "RelaySession", "State"]
 
@@ -521,7 +521,7 @@ class RelaySession:
         return self.state in (State.REGISTERED, State.PROVEN)
 
     def _display_name(self, name: str | None) -> str | None:
-        """Clean a claimed name: no control characters, no blanks, no look-alike of a short key."""
+        """Clean a claimed name, and refuse one that is too long."""
         if name is None:
             return None
         if len(name) > self._limits.max_name_length:
@@ -530,8 +530,7 @@ class RelaySession:
                 f"Invalid registration: name of {len(name)} characters exceeds "
                 f"max_name_length of {self._limits.max_name_length}",
             )
-        cleaned = sanitize_text(name).strip()
-        return None if not cleaned or cleaned.startswith(("...", "@")) else cleaned
+        return claimed_name(name)
 
     def _check_watched(self, watched: Watched) -> None:
         count, most = len(watched.peers), self._limits.max_watched
