@@ -22,7 +22,7 @@ from websockets.frames import Frame, Opcode
 from agora.keys import KeyPair
 from tests.support import DEADLINE
 
-__all__ = ["HANDSHAKE", "Answer", "Wire", "frame", "opened_wire", "wire_to"]
+__all__ = ["HANDSHAKE", "Answer", "Wire", "frame", "narrow_socket", "opened_wire", "wire_to"]
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\n"
@@ -38,6 +38,14 @@ HANDSHAKE = (
 def frame(opcode: Opcode, data: bytes = b"", *, fin: bool = True) -> bytes:
     """Return the bytes of one frame as clients write it."""
     return Frame(opcode, data, fin=fin).serialize(mask=True)
+
+
+def narrow_socket() -> socket.socket:
+    """Return a listening socket for a relay, whose kernel keeps little of what nobody reads."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    for way in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        listening.setsockopt(socket.SOL_SOCKET, way, 32_768)  # those that it accepts have it too
+    return listening
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +129,7 @@ class Wire:
 
 @asynccontextmanager
 async def wire_to(
-    url: str, tls: ssl.SSLContext | None = None, *, receive_buffer: int | None = None
+    url: str, tls: ssl.SSLContext | None = None, *, kernel_buffer: int | None = None
 ) -> AsyncIterator[Wire]:
     """
     Connect to a relay, and no more.
@@ -129,13 +137,14 @@ async def wire_to(
     Args:
         url: The relay.
         tls: Context for ``wss://``.
-        receive_buffer: Bytes that the kernel takes in while nobody reads; None is its default.
+        kernel_buffer: Bytes that the kernel keeps while nobody reads, each way; None for its own.
     """
     place = urlsplit(url)
     raw = socket.socket()
     raw.setblocking(False)
-    if receive_buffer is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    if kernel_buffer is not None:
+        for way in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            raw.setsockopt(socket.SOL_SOCKET, way, kernel_buffer)
     await asyncio.get_running_loop().sock_connect(raw, (place.hostname, place.port))
     hostname = place.hostname if tls else None
     reader, writer = await asyncio.open_connection(sock=raw, ssl=tls, server_hostname=hostname)
@@ -147,9 +156,9 @@ async def wire_to(
 
 @asynccontextmanager
 async def opened_wire(
-    url: str, tls: ssl.SSLContext | None = None, *, receive_buffer: int | None = None
+    url: str, tls: ssl.SSLContext | None = None, *, kernel_buffer: int | None = None
 ) -> AsyncIterator[Wire]:
     """Connect to a relay and open the WebSocket; nothing is said on it yet."""
-    async with wire_to(url, tls, receive_buffer=receive_buffer) as wire:
+    async with wire_to(url, tls, kernel_buffer=kernel_buffer) as wire:
         await wire.shake_hands()
         yield wire

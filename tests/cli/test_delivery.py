@@ -32,6 +32,13 @@ def relay() -> Iterator[RelayInThread]:
         yield relay
 
 
+@pytest.fixture
+def impatient_relay() -> Iterator[RelayInThread]:
+    """A relay that puts into the mailbox at once what its recipient does not ack at once."""
+    with relay_in_thread(ack_timeout=0.1, identity=KeyPair.generate()) as relay:
+        yield relay
+
+
 @contextmanager
 def outbox_in_use(shell: Shell) -> Iterator[ClientStore]:
     store = ClientStore(default_store_path(shell.config), peer_id=ALICE.peer_id)
@@ -68,8 +75,10 @@ def test_what_could_not_go_goes_out_with_the_next_send_and_before_it(
     assert texts_for_bob(relay.url, 2) == ["first", "second"]
 
 
-def test_what_is_for_a_full_id_is_kept_as_well(shell: Shell, relay: RelayInThread) -> None:
-    stranger = KeyPair.generate()
+def test_what_is_for_a_full_id_is_kept_as_well(
+    shell: Shell, impatient_relay: RelayInThread
+) -> None:
+    stranger, relay = KeyPair.generate(), impatient_relay
     relay.stop()
     failed = shell.run("send", "--relay", relay.url, stranger.peer_id, "later", "--json")
     relay.start()
@@ -127,8 +136,8 @@ def test_what_waits_goes_out_with_listen_and_it_says_so(shell: Shell, relay: Rel
     assert texts_for_bob(relay.url, 1) == ["later"]
 
 
-async def test_what_waits_outlives_a_kill(shell: Shell, relay: RelayInThread) -> None:
-    stranger = KeyPair.generate()
+async def test_what_waits_outlives_a_kill(shell: Shell, impatient_relay: RelayInThread) -> None:
+    stranger, relay = KeyPair.generate(), impatient_relay
     arguments = ["--relay", relay.url, stranger.peer_id, "for later", "--wait"]
     with shell.start("send", *arguments) as sending:
         await eventually(lambda: relay.relay.counts.get("refused", 0) > 0)
@@ -530,9 +539,9 @@ def test_people_are_not_told_of_those_whom_they_ignore(
 
 
 def test_whom_one_wrote_to_may_answer_whatever_the_policy_is(
-    proven_alice: Shell, relay: RelayInThread
+    proven_alice: Shell, impatient_relay: RelayInThread
 ) -> None:
-    stranger = KeyPair.generate()
+    stranger, relay = KeyPair.generate(), impatient_relay
     proven_alice.run("policy", "contacts")
     with sync.Client(relay.url, stranger):
         proven_alice.run("send", "--relay", relay.url, stranger.peer_id, "lunch?")
@@ -544,9 +553,9 @@ def test_whom_one_wrote_to_may_answer_whatever_the_policy_is(
 
 
 def test_whom_one_writes_to_while_one_listens_may_answer_at_once(
-    proven_alice: Shell, relay: RelayInThread
+    proven_alice: Shell, impatient_relay: RelayInThread
 ) -> None:
-    stranger = KeyPair.generate()
+    stranger, relay = KeyPair.generate(), impatient_relay
     proven_alice.run("policy", "contacts")
     with (
         proven_alice.start("listen", "--relay", relay.url, "--json", "--no-presence") as listening,

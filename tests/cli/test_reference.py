@@ -15,7 +15,7 @@ from agora.cli.exits import EXIT_CODES, NotTakenError, exit_code
 from agora.cli.settings import shown_default
 from agora.errors import AgoraError, NoAnswerError, NotConnectedError, OutboxFullError
 from agora.relay.config import SETTINGS, environment_names
-from agora.testing import RelayInThread
+from agora.testing import relay_in_thread
 from tests.cli.conftest import ALICE, BOB, Shell
 from tools.reference import JSON_OBJECTS, PAGES
 
@@ -139,12 +139,13 @@ def test_every_error_there_is_has_an_exit_code() -> None:
 
 
 def test_the_objects_for_programs_are_those_of_the_page(
-    shell: Shell, agora_relay: RelayInThread
+    shell: Shell,
 ) -> None:
-    relay = ["--relay", agora_relay.url]
     stranger = "302a300506032b6570032100" + "ab" * 32
     key = str(shell.home / "key")
-    with sync.Client(agora_relay.url, BOB, name="bob"):
+    # Bob reads nothing: after so long it is in his mailbox.
+    with relay_in_thread(ack_timeout=0.1) as running, sync.Client(running.url, BOB, name="bob"):
+        relay = ["--relay", running.url]
         written = {
             "whoami": shell.run("whoami", "--json"),
             "init": shell.run("init", "--json"),

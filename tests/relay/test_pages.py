@@ -27,7 +27,7 @@ def relay() -> Iterator[RelayInThread]:
 
 @pytest.fixture(scope="module")
 def browser(relay: RelayInThread) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=relay.http_url or "", trust_env=False) as client:
+    with httpx2.Client(base_url=relay.http_url or "", verify=False, trust_env=False) as client:
         yield client
 
 

@@ -162,6 +162,7 @@ async def test_what_was_called_stored_survives_a_kill(tmp_path: Path) -> None:
             assert status == "stored"
             stored.add(envelope_id)
         await doomed.kill()
+        alice.socket.transport.abort()  # nobody is left to answer its goodbye
     async with relay_process(**settings) as heir, proven_peer(heir.url, sleeper) as peer:
         came: set[str] = set()
         while not stored <= came:

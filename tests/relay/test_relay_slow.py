@@ -7,6 +7,7 @@ import json
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.frames import Opcode
@@ -15,7 +16,7 @@ from agora.keys import KeyPair
 from agora.relay import Relay
 from tests.relay.process import relay_process
 from tests.support import DEADLINE, raw_peer, resident_bytes
-from tests.wire import frame, opened_wire
+from tests.wire import frame, narrow_socket, opened_wire
 
 MEGABYTE = 1_000_000
 
@@ -24,6 +25,14 @@ MEGABYTE = 1_000_000
 async def relay() -> AsyncIterator[Relay]:
     """A relay that waits long for the answer to a close: reading takes long on a busy machine."""
     async with Relay(port=0, drain_timeout=DEADLINE) as running:
+        yield running
+
+
+@pytest.fixture
+async def strict_relay() -> AsyncIterator[Relay]:
+    """A relay that notices soon who does not read."""
+    settings: dict[str, Any] = {"max_unsent_bytes": 65_536, "drain_timeout": DEADLINE}
+    async with Relay(listen_on=narrow_socket(), **settings) as running:
         yield running
 
 
@@ -82,27 +91,33 @@ async def test_the_mail_of_a_reader_that_never_reads_waits_on_disk(tmp_path: Pat
 
 
 async def test_a_flood_of_pings_whose_pongs_nobody_reads_is_closed_with_4001(
-    relay: Relay,
+    strict_relay: Relay,
 ) -> None:
     pings = frame(Opcode.PING, b"x" * 125) * 1_000
 
-    async with opened_wire(relay.url, receive_buffer=4096) as wire, asyncio.timeout(DEADLINE):
-        while not relay.counts.get("closed"):
+    async with (
+        opened_wire(strict_relay.url, kernel_buffer=32_768) as wire,
+        asyncio.timeout(DEADLINE),
+    ):
+        while not strict_relay.counts.get("closed"):
             wire.write(pings)
-            await asyncio.sleep(0)
+            await wire.writer.drain()  # the relay reads as it likes: let nothing pile up here
 
         assert await wire.read_close() == 4001
 
 
 async def test_a_flood_of_frames_whose_errors_nobody_reads_is_closed_with_4001(
-    relay: Relay,
+    strict_relay: Relay,
 ) -> None:
     nonsense = frame(Opcode.TEXT, b"?") * 1_000
 
-    async with opened_wire(relay.url, receive_buffer=4096) as wire, asyncio.timeout(DEADLINE):
-        while not relay.counts.get("closed"):
+    async with (
+        opened_wire(strict_relay.url, kernel_buffer=32_768) as wire,
+        asyncio.timeout(DEADLINE),
+    ):
+        while not strict_relay.counts.get("closed"):
             wire.write(nonsense)
-            await asyncio.sleep(0)
+            await wire.writer.drain()  # the relay reads as it likes: let nothing pile up here
 
         assert await wire.read_close() == 4001
 

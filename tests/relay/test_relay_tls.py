@@ -18,7 +18,7 @@ from agora.keys import KeyPair
 from agora.relay import Relay
 from tests.support import DEADLINE, close_code, raw_peer
 from tests.tls import Certificates, make_certificates
-from tests.wire import frame, opened_wire, wire_to
+from tests.wire import frame, narrow_socket, opened_wire, wire_to
 
 
 @pytest.fixture
@@ -107,10 +107,11 @@ async def test_a_slow_reader_over_tls_is_let_go_and_its_connection_ends(
     certificates: Certificates,
 ) -> None:
     nonsense = frame(Opcode.TEXT, b"?") * 1_000
+    settings = {"max_unsent_bytes": 65_536, "drain_timeout": DEADLINE} | certificates.settings
 
     async with (
-        Relay(port=0, drain_timeout=DEADLINE, **certificates.settings) as relay,
-        opened_wire(relay.url, certificates.trusting(), receive_buffer=4096) as wire,
+        Relay(listen_on=narrow_socket(), **settings) as relay,
+        opened_wire(relay.url, certificates.trusting(), kernel_buffer=32_768) as wire,
         asyncio.timeout(DEADLINE),
     ):
         while not relay.counts.get("closed"):

@@ -130,7 +130,8 @@ class RelayContract:
             receipt = alice.post(bob.peer_id, "once")
             await receipt.kept()
             _copy(tmp_path, "outbox", "copy")
-            async with self.new_client(bob):
+            async with self.new_client(bob) as there:
+                await _take(there)
                 assert await receipt.settled(_PATIENCE) in _TAKEN
 
         copy = tmp_path / "copy"
@@ -389,7 +390,14 @@ async def _take(client: Client) -> Message:
 
 
 async def _payloads(client: Client, count: int) -> list[Any]:
-    return [(await _take(client)).payload for _ in range(count)]
+    """Return the payloads of the next messages; one is read while others are being acked."""
+    payloads = []
+    async with asyncio.TaskGroup() as group:
+        for _ in range(count):
+            message = await _next(client)
+            group.create_task(message.ack())
+            payloads.append(message.payload)
+    return payloads
 
 
 async def _answer_one(client: Client) -> Receipt:

@@ -163,8 +163,13 @@ async def test_a_peer_that_polls_is_online_between_two_polls() -> None:
     assert [(len(one["online"]), len(one["offline"])) for _, one in told] == [(1, 0), (0, 1)]
 
 
-async def test_who_only_sends_is_not_announced(relay: Relay) -> None:
-    async with http_peer(relay) as alice, http_peer(relay) as bob, bob.events("all") as events:
+async def test_who_only_sends_is_not_announced() -> None:
+    async with (
+        Relay(port=0, http_port=0, ack_timeout=0.1) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+        bob.events("all") as events,
+    ):
         await events.next()
         await alice.send(bob.id, "hello")
 

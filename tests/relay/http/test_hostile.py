@@ -230,7 +230,7 @@ async def test_a_stream_that_is_not_read_is_dropped_and_loses_nothing() -> None:
         http_peer(relay) as alice,
         http_peer(relay) as bob,
     ):
-        async with wire_to(bob.url, receive_buffer=4096) as wire:
+        async with wire_to(bob.url, kernel_buffer=4096) as wire:
             wire.write(request(bob, "/v1/events"))
             await is_online(alice, bob)
             wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
