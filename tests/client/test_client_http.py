@@ -112,6 +112,15 @@ async def test_without_the_part_for_http_a_websocket_works_as_ever(
 # Nobody there, or somebody else
 
 
+async def test_without_tls_nobody_looks_for_authorities(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "nowhere.pem")
+    monkeypatch.setenv("NO_PROXY", "*")
+    async with agent(url_of(relay), proxy=True) as me:
+        assert me.is_connected
+
+
 async def test_where_nobody_answers_it_is_said() -> None:
     with pytest.raises(NotConnectedError, match=r"no relay at http://127\.0\.0\.1:1: "):
         await agent("http://127.0.0.1:1", reconnect=False).connect()

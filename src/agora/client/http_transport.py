@@ -79,11 +79,11 @@ _CLOSED_DOOR = "v1/peers"
 
 def _make_client(url: str, options: TransportOptions) -> httpx2.AsyncClient:
     settings: dict[str, Any] = {"proxy": options.proxy} if isinstance(options.proxy, str) else {}
-    context = tls_context(url, options)
+    context = tls_context(url, options) or _trusting_nobody()
     try:
         return httpx2.AsyncClient(
             base_url=url,
-            verify=True if context is None else context,
+            verify=context,
             trust_env=options.proxy is True,
             headers={"user-agent": "agora"} | dict(options.headers),
             timeout=httpx2.Timeout(_ANSWER, connect=options.open_timeout, pool=None),
@@ -94,6 +94,15 @@ def _make_client(url: str, options: TransportOptions) -> httpx2.AsyncClient:
     except (ValueError, ImportError, httpx2.InvalidURL) as error:
         # SOCKS needs a library that may be missing.
         raise ConfigurationError(f"cannot use the proxy {options.proxy}: {error}") from error
+
+
+def _trusting_nobody() -> ssl.SSLContext:
+    """
+    Return what plain HTTP is given for TLS, of which it has none.
+
+    Else the library reads all authorities of the system at each connection, while the loop waits.
+    """
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _explained(url: str, error: Exception) -> AgoraError:
