@@ -8,6 +8,9 @@ STAMP  := $(VENV)/installed
 PURE   := $(VENV)/pure
 CORE_TESTS := tests/protocol tests/properties tests/test_frames.py tests/test_envelope.py tests/test_vectors.py
 
+# A suite starts hundreds of Pythons: where nothing may be kept, each compiles all it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-pure test-long faults lint check format interop pages pictures lock \
 	core compiled pure count clean
 

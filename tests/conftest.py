@@ -15,7 +15,9 @@ import agora
 import hatch_build
 
 # The same examples each time, so that a commit is never blamed for another one's fault.
-settings.register_profile("ci", derandomize=True, deadline=None, stateful_step_count=30)
+settings.register_profile(
+    "ci", max_examples=40, derandomize=True, deadline=None, stateful_step_count=30
+)
 settings.register_profile("long", max_examples=2_000, deadline=None, stateful_step_count=100)
 settings.load_profile("ci")
 

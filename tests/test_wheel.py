@@ -42,10 +42,10 @@ def client_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment that has the wheel and what a client needs, no more."""
     folder = tmp_path_factory.mktemp("wheel")
     wheel, _ = _build_wheel(folder, AGORA_COMPILE="never")
-    venv.create(folder / "empty", with_pip=True)
+    venv.create(folder / "empty")
     python = folder / "empty" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     locked = ROOT / "requirements" / "client.txt"
-    pip = (python, "-m", "pip", "install", "--quiet")
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet")
     with_hashes = _run(*pip, "--require-hashes", "--requirement", locked, folder=folder)
     assert with_hashes.returncode == 0, with_hashes.stderr
     itself = _run(*pip, "--no-deps", wheel, folder=folder)
@@ -110,6 +110,7 @@ def test_the_wheel_carries_the_pages(client_python: Path, tmp_path: Path) -> Non
     assert packed == sorted(str(path.relative_to(pages)) for path in pages.rglob("*.*"))
 
 
+@pytest.mark.long  # make compiles the same modules by the same hook before any test runs
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_a_compiled_wheel_is_for_one_platform_and_runs_compiled(tmp_path: Path) -> None:

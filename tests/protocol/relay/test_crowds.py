@@ -25,7 +25,7 @@ from agora.protocol.relay.policies import ProofPolicy
 from agora.protocol.relay.registry import Member, Registry
 from agora.testing.conversation import Conversation, keys_of
 
-FEW, MANY = 1_100, 4_000
+FEW, MANY = 1_100, 2_200
 
 
 def peer(number: int) -> PeerId:
