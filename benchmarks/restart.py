@@ -36,9 +36,6 @@ __all__ = ["Figures", "measure"]
 _DEADLINE = 60.0
 """Seconds after which what should have happened has not."""
 
-_BETWEEN = 1.0
-"""Seconds of talk between two restarts."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
@@ -78,9 +75,25 @@ class _Book:
 
 
 async def measure(
-    *, pairs: int, restarts: int, rate: float, folder: Path, is_activated: bool = False
+    *,
+    pairs: int,
+    restarts: int,
+    rate: float,
+    folder: Path,
+    is_activated: bool = False,
+    between: float = 1.0,
 ) -> Figures:
-    """Have *pairs* talk at *rate* messages a second each, over so many restarts."""
+    """
+    Have *pairs* talk at *rate* messages a second each, over so many restarts.
+
+    Args:
+        pairs: Clients that send, and as many that receive.
+        restarts: How often the relay is restarted.
+        rate: Messages a second that each client sends.
+        folder: Where the relay keeps its mail.
+        is_activated: Whether its socket outlives it.
+        between: Seconds of talk before each restart, and after the last.
+    """
     book, away = _Book(), []
     relay, talk = _Relay(folder, is_activated), asyncio.Event()
     await relay.start()
@@ -91,10 +104,10 @@ async def measure(
             talk.set()
             senders = [group.create_task(_send(me, to.peer_id, rate, talk)) for me, to in clients]
             for _ in range(restarts):
-                await asyncio.sleep(_BETWEEN)
+                await asyncio.sleep(between)
                 away.append(await relay.restart())
                 await _until_back([client for pair in clients for client in pair])
-            await asyncio.sleep(_BETWEEN)
+            await asyncio.sleep(between)
             talk.clear()
             sent = sum([await sender for sender in senders])
             await _until_arrived(book, sent)

@@ -30,8 +30,8 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals are POS
 
 @contextmanager
 def running(shell: Shell, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run a relay as a process; yield it and its URL."""
-    with shell.start("relay", "--log-json", *arguments) as process:
+    """Run a relay as a process, without the door that takes it as long again to open."""
+    with shell.start("relay", "--log-json", "--no-http", *arguments) as process:
         yield process, event(process, "listening")["url"]
 
 
@@ -334,7 +334,7 @@ def test_a_certificate_needs_its_key(shell: Shell) -> None:
 def test_what_cannot_start_says_why_on_one_line(
     shell: Shell, arguments: list[str], why: str
 ) -> None:
-    failed = shell.call("relay", "--port", "0", *arguments)
+    failed = shell.call("relay", "--no-http", "--port", "0", *arguments)
 
     assert failed.code == 10
     assert why in failed.err
@@ -344,7 +344,7 @@ def test_what_cannot_start_says_why_on_one_line(
 def test_a_port_in_use_is_said_on_one_line(shell: Shell, agora_relay: RelayInThread) -> None:
     port = str(urlsplit(agora_relay.url).port)
 
-    failed = shell.call("relay", "--port", port)
+    failed = shell.call("relay", "--no-http", "--port", port)
 
     assert failed.code == 10
     assert failed.err == (

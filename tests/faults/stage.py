@@ -59,11 +59,11 @@ def relay_command(
     port: int, folder: Path, *, program: tuple[str, ...] = ("agora",), **settings: Any
 ) -> list[str]:
     """
-    Return how ``agora relay`` is started with these settings, logging as JSON.
+    Return how ``agora relay`` is started with these settings, logging as JSON, without HTTP.
 
     *program* is the module to run in place of ``agora``, and its own arguments.
     """
-    given = {"port": port, "data_dir": folder} | settings
+    given = {"port": port, "data_dir": folder, "http": False} | settings
     flags = [flag for name, value in given.items() for flag in _flag(name, value)]
     return [sys.executable, "-m", *program, "relay", "--log-json", *flags]
 

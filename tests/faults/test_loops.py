@@ -216,7 +216,7 @@ async def run(play: Play, times: int, *faults: Fault) -> Verdict:
     return await play.curtain()
 
 
-@rounds(short=6, long=100)
+@rounds(short=3, long=100)
 async def test_a_relay_killed_again_and_again_keeps_every_receipt(
     times: int, tmp_path: Path, chance: random.Random
 ) -> None:
@@ -260,7 +260,7 @@ async def test_a_relay_started_on_a_full_disk_promises_nothing_that_it_cannot_ke
     assert verdict.violations == ()
 
 
-@rounds(short=3, long=60)
+@rounds(short=2, long=60)
 async def test_clients_killed_again_and_again_lose_nothing_and_hand_over_nothing_twice(
     times: int, tmp_path: Path, chance: random.Random
 ) -> None:
@@ -271,7 +271,7 @@ async def test_clients_killed_again_and_again_lose_nothing_and_hand_over_nothing
     assert play.target.faults() == []
 
 
-@rounds(short=6, long=100)
+@rounds(short=4, long=100)
 async def test_a_network_that_does_its_worst_loses_nothing(
     times: int, tmp_path: Path, chance: random.Random
 ) -> None:
@@ -295,7 +295,7 @@ async def test_a_disk_that_fails_now_and_then_costs_receipts_and_no_message(
         assert verdict.counts["error unavailable"] > 0
 
 
-@rounds(short=3, long=100)
+@rounds(short=2, long=100)
 async def test_applications_of_our_client_outlive_a_relay_that_is_killed(
     times: int, tmp_path: Path, chance: random.Random
 ) -> None:
@@ -307,7 +307,7 @@ async def test_applications_of_our_client_outlive_a_relay_that_is_killed(
     assert play.target.faults() == []
 
 
-@rounds(short=3, long=60)
+@rounds(short=2, long=60)
 async def test_applications_of_our_client_are_killed_and_what_they_sent_goes_out_once(
     times: int, tmp_path: Path, chance: random.Random
 ) -> None:
@@ -318,7 +318,7 @@ async def test_applications_of_our_client_are_killed_and_what_they_sent_goes_out
     assert play.target.faults() == []
 
 
-@rounds(short=4, long=60)
+@rounds(short=3, long=60)
 async def test_applications_of_our_client_come_through_any_weather(
     times: int, tmp_path: Path, chance: random.Random
 ) -> None:

@@ -16,7 +16,14 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM is no g
 async def test_over_a_restart_each_message_arrives_once_and_in_order(
     tmp_path: Path, is_activated: bool
 ) -> None:
-    seen = await measure(pairs=4, restarts=1, rate=50, folder=tmp_path, is_activated=is_activated)
+    seen = await measure(
+        pairs=4,
+        restarts=1,
+        rate=100,
+        folder=tmp_path,
+        is_activated=is_activated,
+        between=0.3,
+    )
 
     assert (seen.lost, seen.repeated, seen.disordered) == (0, 0, 0)
     assert seen.sent > 200
