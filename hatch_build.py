@@ -86,6 +86,7 @@ def _compile(modules: Iterable[Path], folder: Path) -> None:
         extensions = mypycify(
             [
                 "--config-file=",
+                "--ignore-missing-imports",  # of extras, which pip builds without
                 f"--cache-dir={work}/types",
                 *(str(path.relative_to(ROOT)) for path in modules),
             ],
