@@ -13,6 +13,7 @@ import gc
 import itertools
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
     "RawPeer",
     "agent",
     "close_code",
+    "cpu_seconds",
     "eventually",
     "faults_in",
     "letter",
@@ -167,6 +169,12 @@ def resident_bytes(pid: int | str = "self") -> int:
     """Return how much memory a process has now."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return for how long a process was at work: a measure that no other load changes."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def faults_in(caplog: pytest.LogCaptureFixture) -> list[str]:

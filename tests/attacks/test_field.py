@@ -309,7 +309,7 @@ async def test_what_was_called_stored_survives_kill_9(tmp_path: Path) -> None:
             assert await bob.payloads(200) == list(range(200))
 
 
-@pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
 async def test_one_flipped_bit_is_noticed_or_harmless_and_nothing_false_is_delivered(
     place: float, tmp_path: Path
 ) -> None:

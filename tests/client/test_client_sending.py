@@ -296,8 +296,7 @@ async def test_our_own_rate_paces_what_is_sent_and_loses_nothing(relay: Relay) -
             alice.post(bob.peer_id, number)
 
         assert await payloads(bob, 10) == list(range(10))
-        took = time.monotonic() - began
-        assert 0.45 <= took < 5  # five at once, the others a tenth of a second apart
+        assert time.monotonic() - began >= 0.45  # five at once, then one each tenth of a second
 
 
 async def test_the_relays_rate_is_kept_to_as_told_and_nothing_is_lost() -> None:

@@ -73,7 +73,7 @@ async def test_half_a_handshake_does_not_hold_up_the_stop(begun: bytes) -> None:
         wire.write(begun)
         async with raw_peer(relay.url):
             pass  # by now the relay has it
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):  # half of what it may wait for others
             await relay.close()
 
         assert await wire.read_to_end() == b""
@@ -86,7 +86,7 @@ async def test_a_client_that_does_not_take_its_goodbye_is_dropped_after_the_drai
         began = time.monotonic()
         await relay.close()
 
-        assert 0.1 <= time.monotonic() - began < 2
+        assert 0.1 <= time.monotonic() - began < 5  # which it has to answer a close
 
 
 async def test_what_was_written_before_the_stop_is_read_before_the_goodbye() -> None:
