@@ -6,7 +6,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
 PURE   := $(VENV)/pure
-CORE_TESTS := tests/protocol tests/properties tests/test_frames.py tests/test_envelope.py tests/test_vectors.py
+# What runs through compiled modules, and so differs where they are not.
+CORE_TESTS := tests/protocol/relay tests/protocol/test_rates.py tests/test_frames.py \
+	tests/test_envelope.py tests/test_vectors.py tests/relay/test_framing.py \
+	$(patsubst %,tests/properties/test_%.py,envelope_properties frames_properties peer_model \
+	reference_model router_model session_properties short_ways)
 
 # A suite starts hundreds of Pythons: where nothing may be kept, each compiles all it imports anew.
 unexport PYTHONDONTWRITEBYTECODE

@@ -24,7 +24,7 @@ def _run(
         env={**os.environ, "PYTHONPATH": "", **environment},  # the wheel, not this tree
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
     )
 
 
@@ -111,7 +111,7 @@ def test_the_wheel_carries_the_pages(client_python: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.long  # make compiles the same modules by the same hook before any test runs
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_000)
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_a_compiled_wheel_is_for_one_platform_and_runs_compiled(tmp_path: Path) -> None:
     # As pip builds it: in an environment that has what a client needs, and no extra.
