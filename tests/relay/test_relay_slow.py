@@ -20,19 +20,21 @@ from tests.wire import frame, narrow_socket, opened_wire
 
 MEGABYTE = 1_000_000
 
+PATIENT: dict[str, Any] = {"register_timeout": DEADLINE, "drain_timeout": DEADLINE}
+"""Settings of a relay whose clients take long to read, on a busy machine."""
+
 
 @pytest.fixture
 async def relay() -> AsyncIterator[Relay]:
-    """A relay that waits long for the answer to a close: reading takes long on a busy machine."""
-    async with Relay(port=0, drain_timeout=DEADLINE) as running:
+    """A relay that waits long for who registers, and for the answer to a close."""
+    async with Relay(port=0, **PATIENT) as running:
         yield running
 
 
 @pytest.fixture
 async def strict_relay() -> AsyncIterator[Relay]:
     """A relay that notices soon who does not read."""
-    settings: dict[str, Any] = {"max_unsent_bytes": 65_536, "drain_timeout": DEADLINE}
-    async with Relay(listen_on=narrow_socket(), **settings) as running:
+    async with Relay(listen_on=narrow_socket(), max_unsent_bytes=65_536, **PATIENT) as running:
         yield running
 
 

@@ -107,10 +107,10 @@ async def test_a_slow_reader_over_tls_is_let_go_and_its_connection_ends(
     certificates: Certificates,
 ) -> None:
     nonsense = frame(Opcode.TEXT, b"?") * 1_000
-    settings = {"max_unsent_bytes": 65_536, "drain_timeout": DEADLINE} | certificates.settings
+    settings = {"max_unsent_bytes": 65_536, "register_timeout": DEADLINE} | certificates.settings
 
     async with (
-        Relay(listen_on=narrow_socket(), **settings) as relay,
+        Relay(listen_on=narrow_socket(), drain_timeout=DEADLINE, **settings) as relay,
         opened_wire(relay.url, certificates.trusting(), kernel_buffer=32_768) as wire,
         asyncio.timeout(DEADLINE),
     ):
