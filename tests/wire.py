@@ -148,6 +148,8 @@ async def wire_to(
     await asyncio.get_running_loop().sock_connect(raw, (place.hostname, place.port))
     hostname = place.hostname if tls else None
     reader, writer = await asyncio.open_connection(sock=raw, ssl=tls, server_hostname=hostname)
+    if kernel_buffer is not None:
+        writer.transport.set_write_buffer_limits(kernel_buffer)  # nor does asyncio keep more
     try:
         yield Wire(reader, writer)
     finally:
