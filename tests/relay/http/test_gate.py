@@ -12,6 +12,8 @@ from agora.relay import Relay, RelayConfig
 from agora.relay.http.gate import client_address
 from tests.relay.http.talking import http_peer
 
+KEY = "302a300506032b6570032100" + "5a" * 32
+
 # Errors
 
 
@@ -65,6 +67,9 @@ async def test_what_is_not_allowed_says_what_is(relay: Relay) -> None:
         ({"envelope": {}, "to": "bob"}, 400, "invalid_message"),
         ({"envelope": {}, "to": []}, 400, "invalid_message"),
         ({"envelope": {}, "to": "*"}, 400, "invalid_envelope"),
+        ({"envelope": {"to": ["*", "x"]}}, 400, "invalid_message"),
+        ({"envelope": {"to": ["*", "x"]}, "to": "*"}, 400, "invalid_envelope"),
+        ({"envelope": {"to": ["x"]}, "to": "*"}, 400, "recipient_mismatch"),
         ({"envelope": {"id": 1, "to": ["x"]}}, 400, "invalid_envelope"),
     ],
 )
@@ -75,6 +80,60 @@ async def test_a_message_that_is_none_is_refused(
         answer = await alice.ask("POST", "/v1/send", json=body)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/ack", {"ids": [1]}),
+        ("/v1/ack", {"ids": "x"}),
+        ("/v1/nack", {"ids": ["x"], "delayMs": "1"}),
+        ("/v1/nack", {"ids": ["x"], "delayMs": True}),
+        ("/v1/send", {"envelope": {"to": ["x"]}, "confirm": "true"}),
+        ("/v1/send", {"envelope": {"to": ["x"]}, "confirm": 1}),
+        ("/v1/send", {"envelope": {"to": ["x"]}, "wait": "0"}),
+        ("/v1/register", {"publicKey": KEY, "nonce": "0" * 64, "signature": "0" * 128, "name": 5}),
+    ],
+)
+async def test_a_value_of_another_type_is_not_made_to_fit(
+    relay: Relay, path: str, body: Any
+) -> None:
+    async with http_peer(relay) as alice:
+        answer = await alice.ask("POST", path, json=body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_message")
+    assert "Expected" in answer.json()["error"]["message"]
+
+
+async def test_what_is_wrong_with_a_body_is_said_of_that_body(relay: Relay) -> None:
+    async with http_peer(relay, register=False) as alice:
+        texts = [
+            (await alice.ask("POST", "/v1/challenge", content=content)).json()["error"]["message"]
+            for content in ("", "{}", "[]", '{"publicKey":1}')
+        ]
+
+    assert texts == [
+        "Invalid message: the body is missing",
+        "Invalid message: Object missing required field `publicKey`",
+        "Invalid message: Expected `object`, got `array`",
+        "Invalid message: Expected `str`, got `int` - at `$.publicKey`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "told", "takes"),
+    [
+        ("Content-Type", "text/plain", "Accept", "application/json"),
+        ("Content-Encoding", "gzip", "Accept-Encoding", "identity"),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_told_what_can(
+    relay: Relay, header: str, value: str, told: str, takes: str
+) -> None:
+    async with http_peer(relay, register=False) as alice:
+        answer = await alice.ask("POST", "/v1/challenge", content=b"{}", headers={header: value})
+
+    assert (answer.status_code, answer.headers[told]) == (415, takes)
 
 
 async def test_a_message_of_somebody_else_is_refused(relay: Relay) -> None:

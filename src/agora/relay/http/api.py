@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import delete, get, post
-from litestar.params import JSONBody, QueryParameter, RawBody
+from litestar.params import HeaderParameter, JSONBody, QueryParameter, RawBody
 from litestar.types import Receive
 
 from agora.codes import ErrorCode, HttpErrorCode
@@ -26,6 +26,7 @@ from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of
 from agora.relay.http.errors import ApiError, ErrorFrame
 from agora.relay.http.postbox import Asked, Letter, Postbox
 from agora.relay.http.sessions import unavailable
+from agora.sealed import INVALID_ROUTING
 from agora.sealing import now_ms
 
 __all__ = ["ROUTES", "until_gone"]
@@ -95,20 +96,25 @@ async def send(
     token: ThisToken,
     data: JSONBody[shapes.SendRequest],
     body: RawBody,
+    trace: Annotated[
+        str,
+        HeaderParameter(
+            name="traceparent",
+            description="Where in a trace it is sent (W3C Trace Context), as whatever traces adds "
+            "it by itself; one that cannot be read is passed over. The body's own comes first.",
+        ),
+    ] = "",
 ) -> Json[shapes.Sent]:
     """
     Send an envelope.
 
-    The answer comes when each recipient has it, or its mailbox; it is an error when none
-    has. Sending the same envelope again is harmless, and tells what became of it.
+    The answer comes when each recipient has it, or its mailbox has; it is an error when that
+    is so for none. To send the same envelope again is harmless, and tells what became of it.
+    The section `Mail` says what each status means.
     """
     text, claimed_id = _envelope_text(body), data.envelope.get("id")
     to = _recipients(data.to or data.envelope.get("to"))
-    signed_for = data.envelope.get("to")
-    if to == [EVERYONE] and isinstance(signed_for, list) and EVERYONE not in signed_for:
-        # The reference's way, whose broadcasts name their sender, is for WebSockets alone.
-        text = 'The envelope is not for everyone: sign one whose "to" is ["*"]'
-        raise ApiError(ErrorCode.RECIPIENT_MISMATCH, text)
+    _check_everyone(to, data.envelope.get("to"))
     asked = Asked(claimed_id if isinstance(claimed_id, str) else None, set(to))
     frame = (
         encode_broadcast(text)
@@ -118,7 +124,7 @@ async def send(
             text,
             confirm=data.confirm,
             after=data.after,
-            traceparent=_place(request, data.traceparent),
+            traceparent=_place(trace, data.traceparent),
         )
     )
     session = door.sessions.of(token)
@@ -127,7 +133,7 @@ async def send(
     return _sent(asked)
 
 
-def _place(request: AnyRequest, said: str | None) -> str | None:
+def _place(header: str, said: str | None) -> str | None:
     """
     Return where in a trace a message is: as it says, or the header that whatever traces adds.
 
@@ -136,7 +142,6 @@ def _place(request: AnyRequest, said: str | None) -> str | None:
             W3C has it, for nobody wrote it for us.
     """
     if said is None:
-        header = request.headers.get("traceparent")
         return header if is_traceparent(header) else None
     if not is_traceparent(said):
         raise ApiError(ErrorCode.INVALID_MESSAGE, 'Invalid message: invalid "traceparent"')
@@ -165,6 +170,29 @@ def _recipients(to: Any) -> list[str]:
         return list(dict.fromkeys(to))
     text = 'Invalid message: "to" is neither in the request nor in the envelope'
     raise ApiError(ErrorCode.INVALID_MESSAGE, text)
+
+
+def _check_everyone(to: list[str], signed_for: Any) -> None:
+    """
+    Refuse a broadcast that is a letter too, or that is signed as one.
+
+    Raises:
+        ApiError: ``invalid_message``, ``invalid_envelope`` or ``recipient_mismatch``.
+    """
+    if EVERYONE in to and len(to) > 1:
+        text = 'Invalid message: "*" stands alone in "to": write to peers in a message of its own'
+        raise ApiError(ErrorCode.INVALID_MESSAGE, text)
+    if not isinstance(signed_for, list):
+        return
+    if EVERYONE in signed_for and len(signed_for) > 1:
+        text = (
+            'Invalid envelope: "*" stands alone in its "to": sign one for everyone, one for peers'
+        )
+        raise ApiError(ErrorCode.INVALID_ENVELOPE, text, reason=INVALID_ROUTING)
+    if to == [EVERYONE] and EVERYONE not in signed_for:
+        # The reference's way, whose broadcasts name their sender, is for WebSockets alone.
+        text = 'The envelope is not for everyone: sign one whose "to" is ["*"]'
+        raise ApiError(ErrorCode.RECIPIENT_MISMATCH, text)
 
 
 def _sent(asked: Asked) -> Json[shapes.Sent]:

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp
 from agora.codes import ErrorCode, HttpErrorCode
 from agora.relay.http import api, docs, events, watch
 from agora.relay.http.answers import json_answer
+from agora.relay.http.bodies import StrictRequest
 from agora.relay.http.callers import AnyRequest, authenticate, check_media_type
 from agora.relay.http.door import Door
 from agora.relay.http.errors import ApiError
@@ -40,11 +41,10 @@ def make_app(door: Door) -> ASGIApp:
         exception_handlers={
             ApiError: _answer_api_error,
             HTTPException: _answer_http_error,
-            RecursionError: _answer_no_json,
-            UnicodeDecodeError: _answer_no_json,
             Exception: _answer_fault,
         },
         before_request=check_media_type,
+        request_class=StrictRequest,
         request_max_body_size=door.config.max_frame_bytes,
         openapi_config=None,
         logging_config=None,
@@ -84,15 +84,9 @@ def _translated(error: HTTPException) -> ApiError:
 def _why(error: HTTPException) -> str:
     problems = error.extra if isinstance(error.extra, list) else []
     if any(one.get("key") == "data" for one in problems):
-        return "the body is missing, or no JSON object"
+        return "the body is missing"
     told = [f"{one.get('key', '')}: {one.get('message', '')}".strip(": ") for one in problems]
     return "; ".join(told) or error.detail
-
-
-def _answer_no_json(request: AnyRequest, error: Exception) -> Response[Any]:
-    """Say of a body what the framework's decoder does not take for its own errors."""
-    text = "Invalid message: the body is not UTF-8, or nested too deep"
-    return _answer_api_error(request, ApiError(ErrorCode.INVALID_MESSAGE, text))
 
 
 def _answer_fault(request: AnyRequest, error: Exception) -> Response[Any]:

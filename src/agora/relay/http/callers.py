@@ -51,12 +51,20 @@ async def check_media_type(request: AnyRequest) -> None:
     Refuse a body that says to be something else than JSON; one that says nothing may be.
 
     Raises:
-        ApiError: ``unsupported_media_type``.
+        ApiError: ``unsupported_media_type``, with what is taken (RFC 9110 section 15.5.16).
     """
+    if request.method != "POST":
+        return
     said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.method == "POST" and said not in ("", "application/json"):
+    if said not in ("", "application/json"):
         text = f"The body is {said}: send application/json"
-        raise ApiError(HttpErrorCode.UNSUPPORTED_MEDIA_TYPE, text)
+        takes = {"accept": "application/json"}
+        raise ApiError(HttpErrorCode.UNSUPPORTED_MEDIA_TYPE, text, headers=takes)
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        text = f"The body is coded as {coding}: send it as it is"
+        takes = {"accept-encoding": "identity"}
+        raise ApiError(HttpErrorCode.UNSUPPORTED_MEDIA_TYPE, text, headers=takes)
 
 
 def door_of(request: AnyRequest) -> Door:

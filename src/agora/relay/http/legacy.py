@@ -10,7 +10,7 @@ reference drops or bypasses is not copied: mail goes through the mailbox.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ from agora.frames import encode_submit
 from agora.keys import KeyPair
 from agora.protocol.proof import OVER_HTTP, sign_proof
 from agora.relay.http.answers import json_answer
+from agora.relay.http.bodies import members_of
 from agora.relay.http.callers import (
     AnyRequest,
     address_of,
@@ -71,14 +72,14 @@ async def register_with_key(request: AnyRequest) -> Response[Any] | None:
     """
     await check_media_type(request)  # this stands in the place of what all others pass
     body = await request.body()
-    if b'"privateKey"' not in body:
+    if "privateKey" not in members_of(body):
         return None
+    door = door_of(request)
+    _check_enabled(door, "Keep the private key: ask /v1/challenge, sign, then register")
     try:
         asked = _REGISTRATION.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None  # what is wrong with it is said as of any other
-    door = door_of(request)
-    _check_enabled(door, "Keep the private key: ask /v1/challenge, sign, then register")
     door.check_open()
     door.check_name(asked.name)
     keys = _key_pair(asked)
@@ -136,7 +137,6 @@ class _Unsigned(msgspec.Struct):
     type: str | None = None
     payload: Any = msgspec.UNSET
     inReplyTo: str | None = None
-    envelope: Any = None
 
 
 async def send_unsigned(request: AnyRequest) -> Response[Any] | None:
@@ -148,16 +148,17 @@ async def send_unsigned(request: AnyRequest) -> Response[Any] | None:
     """
     await check_media_type(request)
     body = await request.body()
-    if b'"envelope"' in body:
-        return None
+    members = members_of(body)
+    door = door_of(request)
+    if "privateKey" in members or _holds_key(members):
+        _check_enabled(door, "Keep the private key: sign the message yourself")
+    if "envelope" in members or not members.keys() & {"type", "payload"}:
+        return None  # signed, or no message of either kind
+    _check_enabled(door, "Sign the message yourself, and send it as `envelope`")
     try:
         asked = _UNSIGNED.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    if asked.payload is msgspec.UNSET and asked.type is None:
-        return None  # no message of either kind
-    door = door_of(request)
-    _check_enabled(door, "Sign the message yourself, and send it as `envelope`")
     token = await authenticate(request, door)
     envelope = _sealed(door, token, asked)
     answers = Asked(envelope.id, {str(asked.to)})
@@ -170,6 +171,11 @@ async def send_unsigned(request: AnyRequest) -> Response[Any] | None:
         raise LegacyError(error.code, error.message, **error.members)
     answer = {"ok": True, "envelopeId": envelope.id}
     return json_answer(msgspec.json.encode(answer), status_code=200)
+
+
+def _holds_key(members: Mapping[str, msgspec.Raw]) -> bool:
+    """Tell whether a private key stands among what should be signed."""
+    return "envelope" in members and "privateKey" in members_of(members["envelope"])
 
 
 def _sealed(door: Door, token: Token, asked: _Unsigned) -> Envelope:
