@@ -55,6 +55,7 @@ class HttpErrorCode(StrEnum):
 
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    UNKNOWN_METHOD = "unknown_method"
     REQUEST_TIMEOUT = "request_timeout"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     HEADERS_TOO_LARGE = "headers_too_large"
@@ -213,6 +214,9 @@ HTTP_ERROR_ADVICE: dict[HttpErrorCode, Advice] = {
         "use one of them",
         final=True,
     ),
+    HttpErrorCode.UNKNOWN_METHOD: Advice(
+        "the method is none that HTTP has", "correct the program", final=True
+    ),
     HttpErrorCode.REQUEST_TIMEOUT: Advice(
         "the request was not there as a whole within `--http-request-timeout`",
         "send it again",
@@ -258,13 +262,13 @@ HTTP_STATUS: dict[ErrorCode | HttpErrorCode, int] = {
     ErrorCode.TOO_LARGE: 413,
     ErrorCode.RATE_LIMITED: 429,
     ErrorCode.OUT_OF_ORDER: 409,
-    ErrorCode.DUPLICATE: 409,
     ErrorCode.UNKNOWN_RECIPIENT: 404,
     ErrorCode.MAILBOX_FULL: 503,
     ErrorCode.UNAVAILABLE: 503,
     ErrorCode.AT_CAPACITY: 503,
     HttpErrorCode.NOT_FOUND: 404,
     HttpErrorCode.METHOD_NOT_ALLOWED: 405,
+    HttpErrorCode.UNKNOWN_METHOD: 501,
     HttpErrorCode.REQUEST_TIMEOUT: 408,
     HttpErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
     HttpErrorCode.HEADERS_TOO_LARGE: 431,
@@ -273,7 +277,11 @@ HTTP_STATUS: dict[ErrorCode | HttpErrorCode, int] = {
     HttpErrorCode.UNAUTHORIZED: 401,
     HttpErrorCode.INTERNAL_ERROR: 500,
 }
-"""The status of an HTTP answer that carries a code; those of bounces no answer has."""
+"""
+The status of an HTTP answer that carries a code.
+
+Those of bounces no answer has, nor ``duplicate``, in whose place there is a receipt.
+"""
 
 CLOSE_ADVICE: dict[CloseCode, Advice] = {
     CloseCode.NORMAL: Advice("the client said goodbye", "nothing", final=False),

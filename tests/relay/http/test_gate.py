@@ -56,6 +56,38 @@ async def test_what_is_not_allowed_says_what_is(relay: Relay) -> None:
     assert "POST" in answer.headers["Allow"]
 
 
+@pytest.mark.parametrize("path", ["/v1/peers", "/v1/messages", "/docs", "/openapi.json", "/chat"])
+async def test_head_is_answered_as_get_without_the_body(relay: Relay, path: str) -> None:
+    async with http_peer(relay) as alice:
+        whole = await alice.ask("GET", path)
+        head = await alice.ask("HEAD", path)
+        wrong = await alice.ask("PUT", path)
+
+    assert (head.status_code, head.content) == (200, b"")
+    # What is left of a rate is no more the same.
+    assert {*head.headers} == {*whole.headers}
+    assert head.headers["Content-Length"] == whole.headers["Content-Length"]
+    assert wrong.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+async def test_head_takes_nothing_away(relay: Relay) -> None:
+    async with http_peer(relay) as alice, http_peer(relay) as bob:
+        await bob.poll(wait=0)
+        await alice.send_envelope(alice.letter("*", "once"), to="*")
+        await bob.ask("HEAD", "/v1/messages", params={"wait": 5})
+        stream = await bob.ask("HEAD", "/v1/events")
+
+        assert await bob.payloads() == ["once"]
+        assert stream.headers["Content-Type"].startswith("text/event-stream")
+
+
+async def test_a_page_says_its_charset_once(relay: Relay) -> None:
+    async with http_peer(relay, register=False) as anyone:
+        page = await anyone.ask("GET", "/docs")
+
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [

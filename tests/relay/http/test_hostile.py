@@ -118,6 +118,67 @@ async def test_what_is_no_http_is_told_so_in_json(relay: Relay, begun: bytes) ->
         assert await refusal(wire) == (400, "invalid_message")
 
 
+async def test_a_method_that_nobody_knows_is_told_so(relay: Relay) -> None:
+    async with wire_to(url_of(relay)) as wire:
+        wire.write(b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert await refusal(wire) == (501, "unknown_method")
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"]
+)
+async def test_a_request_says_whom_it_is_for(relay: Relay, head: bytes) -> None:
+    async with wire_to(url_of(relay)) as wire:
+        wire.write(head)
+
+        status, body = await answer(wire)
+        assert (status, body["error"]["code"]) == (400, "invalid_message")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"NONSENSE\r\n\r\n", b"GET /" + b"x" * 40_000, b"FOO / HTTP/1.1\r\n"]
+)
+async def test_what_the_application_never_sees_has_the_headers_of_every_answer(
+    relay: Relay, sent: bytes
+) -> None:
+    async with wire_to(url_of(relay)) as wire:
+        wire.write(sent)
+        head = (await wire.read_head()).lower()
+
+    for name in (
+        "x-content-type-options",
+        "access-control-allow-origin",
+        "ratelimit-policy",
+        "date",
+    ):
+        assert f"\n{name}: " in head
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        (b"NONSENSE\r\n\r\n", 400),
+        (b"GET /" + b"x" * 40_000, 431),
+        (HEAD + b"Content-Length: 9\r\n\r\n{", 408),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nx", 400),
+        (b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n", 408),
+    ],
+)
+async def test_a_bad_request_behind_a_poll_is_answered_behind_it(bad: bytes, status: int) -> None:
+    async with (
+        Relay(port=0, http_port=0, http_request_timeout=0.1) as relay,
+        http_peer(relay) as alice,
+        wire_to(alice.url) as wire,
+    ):
+        poll = request(alice, "/v1/messages?wait=0.3")
+        wire.write(poll + request(alice, "/v1/nothing") + bad)
+
+        answers = [(await answer(wire))[0] for _ in range(3)]
+        assert answers == [200, 404, status]
+        assert await wire.read_to_end() == b""
+
+
 async def test_a_body_that_says_it_is_too_large_is_not_waited_for(relay: Relay) -> None:
     async with wire_to(url_of(relay)) as wire:
         wire.write(HEAD + b"Content-Length: 1000000000\r\n\r\n")

@@ -22,7 +22,7 @@ from agora.frames.members import is_traceparent
 from agora.keys import PeerId
 from agora.relay.http import legacy, shapes
 from agora.relay.http.answers import Json, json_answer
-from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of, own_end
+from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of, is_head, own_end
 from agora.relay.http.errors import ApiError, ErrorFrame
 from agora.relay.http.postbox import Asked, Letter, Postbox
 from agora.relay.http.sessions import unavailable
@@ -244,10 +244,11 @@ async def messages(
             raise unavailable()
         found = list(islice(postbox.letters(), limit if is_there else 0))
         has_more = postbox.count > len(found) or postbox.count >= door.config.window_messages
-        postbox.give(found)
+        if not is_head(request):
+            postbox.give(found)
     if token.isLegacy:
         told, ids = legacy.plain_mail(found, since=request.query_params.get("since"))
-        if ids:
+        if ids and not is_head(request):
             door.sessions.ack(token, address_of(request), ids)
         return json_answer(legacy.encode_plain(told, has_more=has_more))
     return _mail(found, has_more=has_more)

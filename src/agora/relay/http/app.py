@@ -10,7 +10,6 @@ from typing import Any
 from litestar import Litestar, Response
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
-from litestar.types import ASGIApp
 
 from agora.codes import ErrorCode, HttpErrorCode
 from agora.relay.http import api, docs, events, watch
@@ -30,7 +29,7 @@ ROUTES = (*api.ROUTES, *events.ROUTES, *docs.ROUTES, *watch.ROUTES, *PAGE_ROUTES
 """Everything that is served."""
 
 
-def make_app(door: Door) -> ASGIApp:
+def make_app(door: Door) -> Gate:
     """Return the ASGI application of *door*."""
     inner = Litestar(
         route_handlers=list(ROUTES),

@@ -20,6 +20,7 @@ __all__ = [
     "authenticate",
     "check_media_type",
     "door_of",
+    "is_head",
     "notes_of",
     "own_end",
 ]
@@ -77,6 +78,11 @@ def notes_of(request: AnyRequest) -> dict[str, Any]:
     """Return what the gate knows of a request."""
     notes: dict[str, Any] = request.scope["state"]
     return notes
+
+
+def is_head(request: AnyRequest) -> bool:
+    """Tell whether nobody gets the body of the answer, so that nothing is given by it."""
+    return bool(notes_of(request).get("is_head"))
 
 
 def address_of(request: AnyRequest) -> str:

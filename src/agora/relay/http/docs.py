@@ -45,8 +45,9 @@ _HEADERS: Final = {
 
 _KINDS: Final = {
     "openapi.json": "application/json",
-    "docs": "text/html; charset=utf-8",
-    "style.css": "text/css; charset=utf-8",
+    # Their charset, UTF-8, the framework adds.
+    "docs": "text/html",
+    "style.css": "text/css",
 }
 
 

@@ -29,7 +29,7 @@ from agora.frames import WATCH_ALL, WATCH_NONE, Watched
 from agora.keys import is_peer_id
 from agora.relay.http import shapes
 from agora.relay.http.api import until_gone
-from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of
+from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of, is_head
 from agora.relay.http.errors import ApiError
 from agora.relay.http.postbox import Postbox, Reader
 
@@ -86,6 +86,8 @@ async def events(
     if wait is not None and not 0 <= wait <= _LONGEST_WAIT:  # nor anything that is no number
         text = f'Invalid message: "wait" of {wait} s is not from 0 to {_LONGEST_WAIT}'
         raise ApiError(ErrorCode.INVALID_MESSAGE, text)
+    if is_head(request):
+        return _begun
     asked = _Asked(_read_watched(presence), receives, last_event_id)
     if wait is None:
         return _Events(door, token, address_of(request), asked)
@@ -94,6 +96,12 @@ async def events(
 
 
 ROUTES = (events,)
+
+
+async def _begun(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer HEAD: with how a stream begins."""
+    await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+    await _send_some(send, "", is_last=True)
 
 
 def _read_watched(text: str) -> Watched:
