@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from agora.codes import HTTP_STATUS
+from agora.codes import HTTP_STATUS, HttpErrorCode
 from agora.relay import Relay
 from agora.relay.http.app import ROUTES
 from agora.relay.http.document import VECTOR, document
@@ -50,13 +50,24 @@ def test_every_reference_leads_somewhere() -> None:
 def test_every_request_says_how_it_may_fail() -> None:
     for methods in DOCUMENT["paths"].values():
         for operation in methods.values():
-            assert {"200", "429", "500", "503"} <= set(operation["responses"])
+            assert {"200", "400", "408", "429", "431", "500", "503"} <= set(operation["responses"])
             assert ("401" in operation["responses"]) or not operation["security"]
+            assert ("413" in operation["responses"]) == ("requestBody" in operation)
+
+
+def test_the_codes_of_a_status_are_those_that_have_it() -> None:
+    for methods in DOCUMENT["paths"].values():
+        for operation in methods.values():
+            for status, answer in operation["responses"].items():
+                if name := answer.get("$ref", "").rpartition("/")[2]:
+                    body = DOCUMENT["components"]["responses"][name]["content"]["application/json"]
+                    codes = body["schema"]["allOf"][1]["properties"]["error"]["properties"]["code"]
+                    assert {str(HTTP_STATUS[code]) for code in codes["enum"]} == {status}
 
 
 def test_every_code_is_in_its_text() -> None:
-    for code, status in HTTP_STATUS.items():
-        assert f"| {status} | `{code}` |" in TEXT
+    for code in {*HTTP_STATUS} - {HttpErrorCode.UNAUTHORIZED}:  # that is its operator's
+        assert f"| {HTTP_STATUS[code]} | `{code}` |" in TEXT
 
 
 def test_the_vector_is_what_another_library_computes() -> None:
@@ -151,6 +162,19 @@ async def test_it_is_served_to_programs_and_to_people(relay: Relay) -> None:
     assert style.headers["Content-Type"].startswith("text/css")
     for title in ("Get a token", "POST /v1/send", "SendRequest"):
         assert title in person.text
+
+
+async def test_it_tells_the_bounds_of_the_relay_that_serves_it() -> None:
+    settings: dict[str, Any] = {"max_name_length": 7, "token_lifetime": 77.0}
+    async with (
+        Relay(port=0, http_port=0, **settings) as relay,
+        http_peer(relay, register=False) as anyone,
+    ):
+        told = (await anyone.ask("GET", "/openapi.json")).json()
+
+    asked = told["components"]["schemas"]["RegisterRequest"]["properties"]
+    assert asked["name"]["anyOf"][0]["maxLength"] == 7
+    assert "good for\n   77 s" in told["info"]["description"]
 
 
 async def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing(relay: Relay) -> None:

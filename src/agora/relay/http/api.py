@@ -41,7 +41,7 @@ async def challenge(
     """
     Ask for a challenge, the first step of a registration.
 
-    It serves once, for the key that asked, until `expiresAt`.
+    It serves once, for the key that asked, until `expiresAt`. Any number may be open.
     """
     door.check_open()
     made = door.challenges.make(
@@ -77,7 +77,7 @@ async def disconnect(door: ThisDoor, token: ThisToken) -> shapes.Done:
     """
     Revoke the token, and end what it has open.
 
-    Mail that was not acked waits for the next token of the same key.
+    Mail that was not acked waits for other tokens of the same key, and the next one.
     """
     door.forget_key(token)
     write_down = door.tokens.revocations.add(token)
@@ -221,7 +221,9 @@ async def messages(
     wait: Annotated[
         float,
         QueryParameter(
-            ge=0, le=86_400, description="Seconds to wait for mail while there is none."
+            ge=0,
+            le=86_400,
+            description="Seconds to wait for mail while there is none; the relay has a bound.",
         ),
     ] = 0.0,
     limit: Annotated[
@@ -311,8 +313,8 @@ async def nack(door: ThisDoor, token: ThisToken, data: JSONBody[shapes.Nack]) ->
     """
     Have these messages come again, after a while.
 
-    For messages that this token was given; after ten times one is given up, and its
-    sender told.
+    For messages that this token was given, and others mean nothing; one that was put off
+    too often is given up, and its sender told.
     """
     door.sessions.of(token).nack(data.ids, data.delayMs / 1000)
     return shapes.Done()
@@ -339,14 +341,16 @@ async def replay(
 async def peers(
     door: ThisDoor,
     token: ThisToken,
-    after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
+    after: Annotated[
+        str, QueryParameter(description="`next` of the page before; left out: the first.")
+    ] = "",
     limit: Annotated[int, QueryParameter(ge=1, le=1_000, description="Most peers to get.")] = 1_000,
 ) -> shapes.Peers:
     """
     Get the peers that can be reached.
 
-    Those online, and those away that the operator has listed; by peer id, a page at a
-    time.
+    Those online, and those away that the operator has listed, without the one who asks; by
+    peer id, a page at a time. Others have a mailbox too, and are not told of.
     """
     found, total = door.node.peers(token.publicKey, after=after, at_most=limit + 1)
     listed = [

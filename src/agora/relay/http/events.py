@@ -33,7 +33,7 @@ from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of
 from agora.relay.http.errors import ApiError
 from agora.relay.http.postbox import Postbox, Reader
 
-__all__ = ["ROUTES"]
+__all__ = ["HEARTBEAT_EVERY", "ROUTES"]
 
 
 _LONGEST_WAIT = 86_400
@@ -51,37 +51,37 @@ async def events(
     presence: Annotated[
         str,
         QueryParameter(
-            description="Whose presence to tell: `all`, `none`, or peer ids, by commas."
+            description="Whose presence to tell: `all`, `none`, or peer ids with commas between."
         ),
     ] = "all",
     wait: Annotated[
         Annotated[float, Meta(ge=0, le=_LONGEST_WAIT)] | None,
         QueryParameter(
             description="Long poll, for where streams do not get through: the answer ends behind "
-            "the first events, or after so many seconds without. `Last-Event-ID` goes on from "
-            "the poll before.",
+            "the first events, or after so many seconds without. Left out: a stream that goes on.",
         ),
     ] = None,
     receives: Annotated[
         bool,
         QueryParameter(
             name="receive",
-            description="Whether to get mail. Who does not is not online for others by this.",
+            description="Whether to get mail; who gets none is not online by this.",
         ),
     ] = True,
     last_event_id: Annotated[
         str,
-        HeaderParameter(name="Last-Event-ID", description="The id of the event that came last."),
+        HeaderParameter(
+            name="Last-Event-ID",
+            description="The id that came last, to go on behind it; one that means nothing is "
+            "passed over.",
+        ),
     ] = "",
 ) -> ASGIApp:
     """
     Get mail and presence as server-sent events.
 
-    The data of an event is JSON: of `message` as in `/v1/messages`, of `presence`
-    `{"online":[…],"offline":[…]}`, of `receipt` and `error` as in an answer of `/v1/send`
-    that waited for nothing, of `closed` `{"code":…,"reason":…}`. A message comes
-    once in a stream, and again in the next one until it is acked, unless that begins
-    behind its id. With `wait` the answer ends behind the first events that there are.
+    The section `Events` has the events and their data. A message comes once in a stream, and
+    again in the next one until it is acked, unless that begins behind its id.
     """
     if wait is not None and not 0 <= wait <= _LONGEST_WAIT:  # nor anything that is no number
         text = f'Invalid message: "wait" of {wait} s is not from 0 to {_LONGEST_WAIT}'
@@ -185,7 +185,7 @@ class _Events:
 
     async def _wait(self, postbox: Postbox) -> bool:
         """Wait for something to happen; False when nothing has for a while."""
-        at_most = max(0.0, min(_HEARTBEAT_EVERY, self._token.exp - time.time()))
+        at_most = max(0.0, min(HEARTBEAT_EVERY, self._token.exp - time.time()))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(at_most):
                 await postbox.changed.wait()
@@ -280,7 +280,7 @@ _HEADERS = [
 
 _HEARTBEAT = ": still here\n\n"
 
-_HEARTBEAT_EVERY = 15.0
+HEARTBEAT_EVERY = 15.0
 """Seconds of silence before a comment: less than any proxy waits."""
 
 _RETRY_MS = 1_000

@@ -36,9 +36,13 @@ __all__ = ["Metadata", "Revocations", "Secrets", "Token", "Tokens"]
 class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a peer says of itself, for others to see; claimed, not proven."""
 
-    version: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    version: (
+        Annotated[str, msgspec.Meta(max_length=64, description="Which version of its program.")]
+        | None
+    ) = None
     capabilities: Annotated[
-        tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=32)
+        tuple[Annotated[str, msgspec.Meta(max_length=64)], ...],
+        msgspec.Meta(max_length=32, description="What it can do, in words of its own."),
     ] = ()
 
 
