@@ -254,11 +254,11 @@ HTTP_STATUS: dict[ErrorCode | HttpErrorCode, int] = {
     ErrorCode.NOT_REGISTERED: 401,
     ErrorCode.PROOF_REQUIRED: 401,
     ErrorCode.PROOF_FAILED: 401,
-    ErrorCode.INVALID_ENVELOPE: 400,
+    ErrorCode.INVALID_ENVELOPE: 403,
     ErrorCode.SENDER_MISMATCH: 403,
-    ErrorCode.RECIPIENT_MISMATCH: 400,
-    ErrorCode.STALE: 400,
-    ErrorCode.FROM_THE_FUTURE: 400,
+    ErrorCode.RECIPIENT_MISMATCH: 403,
+    ErrorCode.STALE: 409,
+    ErrorCode.FROM_THE_FUTURE: 409,
     ErrorCode.TOO_LARGE: 413,
     ErrorCode.RATE_LIMITED: 429,
     ErrorCode.OUT_OF_ORDER: 409,
@@ -280,6 +280,8 @@ HTTP_STATUS: dict[ErrorCode | HttpErrorCode, int] = {
 """
 The status of an HTTP answer that carries a code.
 
+A request that is not as the document says gets 400. One that is gets another: 403 where the
+signature does not stand for what is asked, 409 where it comes at the wrong time.
 Those of bounces no answer has, nor ``duplicate``, in whose place there is a receipt.
 """
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
+import jsonschema_rs
 import pytest
+import schemathesis
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from agora.codes import HTTP_STATUS, HttpErrorCode
@@ -23,6 +27,7 @@ TEXT = DOCUMENT["info"]["description"]
 
 
 def test_it_is_openapi_3_1() -> None:
+    schemathesis.openapi.from_dict(DOCUMENT).validate()
     assert DOCUMENT["openapi"].startswith("3.1")
     assert DOCUMENT["info"]["title"] == "Agora relay"
 
@@ -89,6 +94,58 @@ def test_the_recipe_of_the_text_gives_the_vector() -> None:
     text = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert text == VECTOR["envelope_text"]
     assert text in TEXT
+
+
+# Examples
+
+
+def examples() -> Iterator[tuple[str, Any, Any]]:
+    """Yield every example of a JSON body, with where it stands and its schema."""
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            for name, body in {
+                "asked": operation.get("requestBody"),
+                **operation["responses"],
+            }.items():
+                content = (body or {}).get("content", {}).get("application/json", {})
+                if "example" in content:
+                    yield f"{method} {path} {name}", content["schema"], content["example"]
+    for name, answer in DOCUMENT["components"]["responses"].items():
+        content = answer["content"]["application/json"]
+        yield name, content["schema"], content["example"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "example"), [pytest.param(*rest, id=name) for name, *rest in examples()]
+)
+def test_an_example_is_what_it_is_an_example_of(schema: Any, example: Any) -> None:
+    whole = schema | {"components": DOCUMENT["components"]}
+    jsonschema_rs.validator_for(whole).validate(example)
+
+
+def test_every_body_has_its_example() -> None:
+    told = {name for name, _, _ in examples()}
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            if "requestBody" in operation:
+                assert f"{method} {path} asked" in told
+
+
+async def test_every_example_of_a_request_works_once_it_is_signed_by_who_sends_it(
+    relay: Relay,
+) -> None:
+    found = {name.split()[1]: example for name, _, example in examples() if "asked" in name}
+    asked = copy.deepcopy(found)
+    async with http_peer(relay) as alice:
+        challenge = await alice.challenge()
+        asked["/v1/register"] |= alice.proof(challenge)
+        one = asked["/v1/send"]["envelope"]
+        letter = alice.letter(alice.id, one["payload"], type=one["type"])
+        assert {*letter.to_dict()} == {*one}
+        asked["/v1/send"] = {"envelope": letter.to_dict()}
+        for path, body in asked.items():
+            answer = await alice.ask("POST", path, json=body)
+            assert answer.status_code == 200, (path, answer.text)
 
 
 async def test_a_client_can_be_written_from_it_alone(relay: Relay) -> None:

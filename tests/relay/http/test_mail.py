@@ -145,7 +145,7 @@ async def test_what_is_for_one_is_not_told_to_everyone(relay: Relay) -> None:
         body = {"envelope": alice.letter(bob.id, "for Bob").to_dict(), "to": "*"}
         answer = await alice.ask("POST", "/v1/send", json=body)
 
-    assert answer.status_code == 400
+    assert answer.status_code == 403
     assert answer.json()["error"]["code"] == "recipient_mismatch"
 
 

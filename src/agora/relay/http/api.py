@@ -26,7 +26,6 @@ from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of
 from agora.relay.http.errors import ApiError, ErrorFrame
 from agora.relay.http.postbox import Asked, Letter, Postbox
 from agora.relay.http.sessions import unavailable
-from agora.sealed import INVALID_ROUTING
 from agora.sealing import now_ms
 
 __all__ = ["ROUTES", "until_gone"]
@@ -177,7 +176,7 @@ def _check_everyone(to: list[str], signed_for: Any) -> None:
     Refuse a broadcast that is a letter too, or that is signed as one.
 
     Raises:
-        ApiError: ``invalid_message``, ``invalid_envelope`` or ``recipient_mismatch``.
+        ApiError: ``invalid_message`` or ``recipient_mismatch``.
     """
     if EVERYONE in to and len(to) > 1:
         text = 'Invalid message: "*" stands alone in "to": write to peers in a message of its own'
@@ -185,10 +184,8 @@ def _check_everyone(to: list[str], signed_for: Any) -> None:
     if not isinstance(signed_for, list):
         return
     if EVERYONE in signed_for and len(signed_for) > 1:
-        text = (
-            'Invalid envelope: "*" stands alone in its "to": sign one for everyone, one for peers'
-        )
-        raise ApiError(ErrorCode.INVALID_ENVELOPE, text, reason=INVALID_ROUTING)
+        text = 'Invalid message: "*" stands alone in "to": sign one for everyone, one for peers'
+        raise ApiError(ErrorCode.INVALID_MESSAGE, text)
     if to == [EVERYONE] and EVERYONE not in signed_for:
         # The reference's way, whose broadcasts name their sender, is for WebSockets alone.
         text = 'The envelope is not for everyone: sign one whose "to" is ["*"]'

@@ -28,7 +28,7 @@ import agora
 from agora.canonical import canonical_text
 from agora.codes import HTTP_STATUS
 from agora.envelope import Envelope, seal
-from agora.keys import KeyPair
+from agora.keys import PUBLIC_KEY_PREFIX, REFUSED_POINTS, KeyPair
 from agora.protocol.proof import OVER_HTTP, sign_challenge, sign_proof
 from agora.relay.config import RelayConfig
 from agora.relay.http import api, events, shapes
@@ -124,9 +124,34 @@ def _schemas(config: RelayConfig) -> _Members:
     one, _, nothing = asked["to"]["anyOf"]
     several = peers | {"maxItems": config.max_recipients}
     asked["to"]["anyOf"] = [one, several, everyone, nothing]
+    # Anybody could sign with these.
+    weak = [PUBLIC_KEY_PREFIX + point for point in sorted(REFUSED_POINTS)]
+    schemas["ChallengeRequest"]["properties"]["publicKey"]["not"] = {"enum": weak}
     schemas["Error"]["properties"]["code"]["enum"] = sorted(_codes())
     schemas["Error"]["properties"]["reason"]["enum"] = list(REASONS)
+    schemas["Event"] = _event()
     return schemas
+
+
+def _event() -> _Members:
+    """Return what each event of a stream is, as programs that read streams give it."""
+    kinds = {one.lower(): one for one in ("Message", "Presence", "Receipt", "Error", "Closed")}
+    return {
+        "title": "Event",
+        "description": "One event of the stream, by the fields of its lines.",
+        "type": "object",
+        "properties": {
+            "event": {"enum": [*kinds], "description": "The name, which tells what the data is."},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"anyOf": [_reference("schemas", one) for one in kinds.values()]},
+                "description": "JSON: of the type of that name.",
+            },
+            "id": {"type": "string", "description": "Of mail: for `Last-Event-ID`."},
+        },
+        "required": ["event", "data"],
+    }
 
 
 def _is_text(schema: _Members) -> bool:
@@ -157,6 +182,8 @@ def _complete(operation: _Members, handler: Any) -> None:
     _illustrate(operation)
     well = operation["responses"]["200"]
     well |= {"description": _WELL[name], "headers": _told("RateLimit-Policy", "RateLimit")}
+    if links := _LINKS.get(name):
+        well["links"] = links
     operation["responses"] = {"200": well}
     if name == "send":
         [(kind, content)] = well["content"].items()
@@ -176,14 +203,50 @@ def _complete_parameter(operation: str, parameter: _Members) -> None:
     if example := more.pop("example", None):
         parameter["example"] = example
     schema = parameter["schema"]
-    schema.pop("oneOf", None)
     schema |= more
+    if more.get("default", "") is None:
+        del schema["default"]
 
+
+_MESSAGE_IDS = {"ids": ["$response.body#/messages/0/envelope/id"]}
+
+_LINKS: dict[str, _Members] = {
+    "challenge": {
+        "Register": {
+            "operationId": "register",
+            "description": "Sign `nonce`, and send it back with the signature.",
+            "requestBody": {
+                "publicKey": "$request.body#/publicKey",
+                "nonce": "$response.body#/nonce",
+            },
+        }
+    },
+    "messages": {
+        "Ack": {
+            "operationId": "ack",
+            "description": "Ack each message when you are done with it.",
+            "requestBody": _MESSAGE_IDS,
+        },
+        "Nack": {
+            "operationId": "nack",
+            "description": "Or have it come again.",
+            "requestBody": _MESSAGE_IDS,
+        },
+    },
+    "peers": {
+        "Next": {
+            "operationId": "peers",
+            "description": "The next page, where there is one.",
+            "parameters": {"after": "$response.body#/next"},
+        }
+    },
+}
+"""What is asked with an answer."""
 
 _PEER = "302a300506032b6570032100[0-9a-f]{64}"
 
 _PARAMETERS: dict[tuple[str, str], _Members] = {
-    ("events", "wait"): {"type": "number", "minimum": 0, "maximum": 86_400},
+    ("events", "wait"): {"default": None},
     ("events", "presence"): {
         "pattern": f"^(all|none|{_PEER}( *, *{_PEER})*)$",
         "example": "all",
@@ -191,7 +254,7 @@ _PARAMETERS: dict[tuple[str, str], _Members] = {
     ("events", "Last-Event-ID"): {"example": "1f3c9a52-7"},
     ("send", "traceparent"): {"example": shapes.TRACEPARENT},
 }
-"""What the framework loses of parameters, or cannot know."""
+"""What the framework cannot know of parameters; a default of None is none."""
 
 _TAGS = {
     "Tokens": ("Prove a key, and get a token for it.", ("challenge", "register", "disconnect")),
@@ -398,7 +461,7 @@ def _illustrate(operation: _Members) -> None:
         if example := _EXAMPLES.get(operation["operationId"]):
             content["example"] = example
         if kind == "text/event-stream":
-            content["schema"] = {"type": "string"}
+            content["schema"] = _reference("schemas", "Event")
 
 
 def _examples() -> _Members:

@@ -22,7 +22,6 @@ from litestar import get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
-from msgspec import Meta
 
 from agora.codes import CloseCode, ErrorCode
 from agora.frames import WATCH_ALL, WATCH_NONE, Watched
@@ -55,12 +54,14 @@ async def events(
         ),
     ] = "all",
     wait: Annotated[
-        Annotated[float, Meta(ge=0, le=_LONGEST_WAIT)] | None,
+        float,
         QueryParameter(
+            ge=0,
+            le=_LONGEST_WAIT,
             description="Long poll, for where streams do not get through: the answer ends behind "
             "the first events, or after so many seconds without. Left out: a stream that goes on.",
         ),
-    ] = None,
+    ] = 0.0,
     receives: Annotated[
         bool,
         QueryParameter(
@@ -83,13 +84,10 @@ async def events(
     The section `Events` has the events and their data. A message comes once in a stream, and
     again in the next one until it is acked, unless that begins behind its id.
     """
-    if wait is not None and not 0 <= wait <= _LONGEST_WAIT:  # nor anything that is no number
-        text = f'Invalid message: "wait" of {wait} s is not from 0 to {_LONGEST_WAIT}'
-        raise ApiError(ErrorCode.INVALID_MESSAGE, text)
     if is_head(request):
         return _begun
     asked = _Asked(_read_watched(presence), receives, last_event_id)
-    if wait is None:
+    if "wait" not in request.query_params:  # null, which a URL can say too, is no number
         return _Events(door, token, address_of(request), asked)
     at_most = min(wait, door.config.http_max_wait)
     return _Poll(door, token, address_of(request), asked, at_most)

@@ -72,7 +72,7 @@ def _answer(status: str, answer: _Members) -> Iterator[str]:
 def _body(title: str, body: _Members) -> Iterator[str]:
     [(kind, content)] = body["content"].items()
     schema = content["schema"]
-    named = f" {_type(schema)}" if "$ref" in schema else f" `{kind}`"
+    named = f" {_type(schema)}" if kind == "application/json" else f" `{kind}` of {_type(schema)}"
     yield f"{title}{'' if title.endswith('.') else ':'}{named}"
     if example := content.get("example"):
         text = example if isinstance(example, str) else json.dumps(example, ensure_ascii=False)

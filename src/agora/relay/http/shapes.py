@@ -95,7 +95,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 Traceparent = Annotated[
     str,
     Meta(
-        pattern="^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+        pattern="^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$",
         description="A place in a trace, as W3C Trace Context writes it.",
         examples=[TRACEPARENT],
     ),
@@ -274,9 +274,8 @@ class SendRequest(msgspec.Struct):
     traceparent: Annotated[
         Traceparent | None,
         Meta(
-            description="Where in a trace it is sent (W3C Trace Context; neither version `ff` nor "
-            "ids of zeros alone), for whoever gets it. Left out: the header of that name. Means "
-            "nothing for `*`."
+            description="Where in a trace it is sent (W3C Trace Context), for whoever gets it. "
+            "Left out: the header of that name. Means nothing for `*`."
         ),
     ] = None
     wait: Annotated[
