@@ -152,6 +152,15 @@ async def test_what_is_wrong_with_a_body_is_said_of_that_body(relay: Relay) -> N
     ]
 
 
+async def test_a_parameter_is_called_by_the_name_it_was_given_by(relay: Relay) -> None:
+    async with http_peer(relay) as alice:
+        answer = await alice.ask("GET", "/v1/events?receive=maybe")
+
+    assert answer.json()["error"]["message"] == (
+        "Invalid message: receive: Expected `bool`, got `str`"
+    )
+
+
 @pytest.mark.parametrize(
     ("header", "value", "told", "takes"),
     [

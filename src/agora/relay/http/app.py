@@ -63,10 +63,10 @@ def _answer_api_error(request: AnyRequest, error: ApiError) -> Response[Any]:
 
 def _answer_http_error(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """Say in our shape what the framework refuses by itself."""
-    return _answer_api_error(request, _translated(error))
+    return _answer_api_error(request, _translated(request, error))
 
 
-def _translated(error: HTTPException) -> ApiError:
+def _translated(request: AnyRequest, error: HTTPException) -> ApiError:
     if isinstance(error, NotFoundException):
         return ApiError(HttpErrorCode.NOT_FOUND, "Not found")
     if isinstance(error, MethodNotAllowedException):
@@ -76,16 +76,26 @@ def _translated(error: HTTPException) -> ApiError:
     if error.status_code == 413:
         return ApiError(ErrorCode.TOO_LARGE, "The body exceeds max_frame_bytes of this relay")
     if 400 <= error.status_code < 500:
-        return ApiError(ErrorCode.INVALID_MESSAGE, f"Invalid message: {_why(error)}")
+        return ApiError(ErrorCode.INVALID_MESSAGE, f"Invalid message: {_why(request, error)}")
     return ApiError(HttpErrorCode.INTERNAL_ERROR, "Internal error")
 
 
-def _why(error: HTTPException) -> str:
+def _why(request: AnyRequest, error: HTTPException) -> str:
     problems = error.extra if isinstance(error.extra, list) else []
     if any(one.get("key") == "data" for one in problems):
         return "the body is missing"
-    told = [f"{one.get('key', '')}: {one.get('message', '')}".strip(": ") for one in problems]
+    told = [
+        f"{_name_of(request, one.get('key', ''))}: {one.get('message', '')}".strip(": ")
+        for one in problems
+    ]
     return "; ".join(told) or error.detail
+
+
+def _name_of(request: AnyRequest, argument: str) -> str:
+    """Return what a parameter is called by who asks, which may be no name in Python."""
+    field = request.route_handler.parsed_fn_signature.parameters.get(argument)
+    said = None if field is None else field.kwarg_definition
+    return getattr(said, "name", None) or argument
 
 
 def _answer_fault(request: AnyRequest, error: Exception) -> Response[Any]:
