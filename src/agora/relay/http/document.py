@@ -380,6 +380,10 @@ def _description(config: RelayConfig) -> str:
         "ack_timeout": f"{config.ack_timeout:g}",
         "window": str(config.window_messages),
         "grace": f"{config.http_session_grace:g}",
+        "messages": str(config.rate_limit_max_messages),
+        "message_window": f"{config.rate_limit_window_ms / 1000:g}",
+        "broadcast_cost": str(config.broadcast_cost),
+        "max_watched": str(config.max_watched),
         "heartbeat": f"{events.HEARTBEAT_EVERY:g}",
     }
     return Template(text).substitute(VECTOR | told)
@@ -477,7 +481,7 @@ def _examples() -> _Members:
         "maxFrameBytes": 262_144,
         "maxRecipients": 100,
         "window": 256,
-        "windowBytes": 1_048_576,
+        "windowBytes": 524_288,
         "messagesPerSecond": 20,
         "mailboxMessages": 1_000,
         "retentionSeconds": 604_800,

@@ -58,7 +58,8 @@ def _parameter_row(parameter: _Members) -> tuple[str, str, str]:
     schema = parameter["schema"]
     where = "" if parameter["in"] == "query" else f" ({parameter['in']})"
     default = schema.get("default")
-    said = f" Default: `{json.dumps(default)}`." if default not in (None, "") else ""
+    told = f"{default:g}" if type(default) in (int, float) else json.dumps(default)
+    said = f" Default: `{told}`." if default not in (None, "") else ""
     return f"`{parameter['name']}`{where}", _type(schema), f"{schema['description']}{said}"
 
 
@@ -124,7 +125,7 @@ _MOST_VALUES = 8
 def _bounds(schema: _Members) -> str:
     least, most = schema.get("minimum"), schema.get("maximum")
     if most is not None:
-        return f", {least or 0:,} to {most:,}"
+        return f", {least or 0:g} to {int(most):,}"
     if longest := schema.get("maxLength"):
         return f" of at most {longest:,} characters"
     return ""

@@ -303,7 +303,7 @@ class Receipt(msgspec.Struct, tag_field="type", tag="receipt"):
         ),
     ]
     count: Annotated[
-        int | msgspec.UnsetType, Meta(description="Of a broadcast: to how many it went.")
+        int | msgspec.UnsetType, Meta(description="Of a broadcast: to how many sessions it went.")
     ] = msgspec.UNSET
 
 
