@@ -144,7 +144,7 @@ _WELL = {
     "messages": "Mail, the oldest first; none when nothing came in time.",
     "ack": "They do not come again.",
     "nack": "They come again.",
-    "replay": "Mail, the oldest first.",
+    "replay": "A page of it.",
     "peers": "A page of peers.",
     "events": "Events, one after the other, for as long as both sides like.",
 }
@@ -331,6 +331,7 @@ def _examples() -> _Members:
             "pending": [],
         },
         "messages": {"messages": [message], "hasMore": False},
+        "replay": {"messages": [message | {"stored": True}], "hasMore": False, "next": 17},
         "ack asked": {"ids": [envelope["id"]]},
         "nack asked": {"ids": [envelope["id"]], "delayMs": 60000},
         "ack": {"ok": True},
