@@ -308,6 +308,39 @@ class Limits:
         overflow="the message is removed, counted and logged",
         minimum=0.0,
     )
+    retain: float = _bound(
+        0.0,
+        unit="s",
+        help="how long mail is kept once its recipient has acked it, for those who ask for a "
+        "replay by HTTP; 0 is not at all",
+        reason="what was handed over is its recipient's: a relay keeps nothing unasked",
+        overflow="the message is removed",
+        minimum=0.0,
+    )
+    retain_max_messages: int = _bound(
+        10_000,
+        unit="messages",
+        help="acked messages kept of one recipient, with `retain`",
+        reason="the reference's replay buffer",
+        overflow="the oldest are removed",
+        minimum=1,
+    )
+    retain_max_bytes: int = _bound(
+        67_108_864,
+        unit="bytes",
+        help="bytes of acked mail kept of one recipient, with `retain`",
+        reason="10,000 messages of 6 KiB; no key fills the store alone",
+        overflow="the oldest are removed",
+        minimum=1024,
+    )
+    retain_store_max_bytes: int = _bound(
+        1_073_741_824,
+        unit="bytes",
+        help="bytes of acked mail kept of all recipients together, with `retain`",
+        reason="1 GiB, beside `store_max_bytes`: what is over takes no room from what waits",
+        overflow="the oldest are removed, whosever they are",
+        minimum=1024,
+    )
     window_messages: int = _bound(
         256,
         unit="messages",

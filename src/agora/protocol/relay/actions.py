@@ -31,6 +31,7 @@ __all__ = [
     "Receipt",
     "Remove",
     "RemoveIds",
+    "Retain",
     "Send",
     "SendAll",
     "SessionId",
@@ -193,17 +194,28 @@ class Fetch(msgspec.Struct, frozen=True, gc=False):
 
 
 class Remove(msgspec.Struct, frozen=True, gc=False):
-    """Take these messages out of a mailbox, by position."""
+    """
+    Take these messages out of a mailbox, by position.
+
+    ``is_settled`` says that *peer* has them; if not, they were given up.
+    """
 
     peer: PeerId
     positions: tuple[int, ...]
+    is_settled: bool = False
 
 
 class RemoveIds(msgspec.Struct, frozen=True, gc=False):
-    """Take these messages out of a mailbox, by envelope id, and report whether that worked."""
+    """Take acked messages out of a mailbox, by envelope id, and report whether that worked."""
 
     peer: PeerId
     ids: tuple[str, ...]
+
+
+class Retain(msgspec.Struct, frozen=True, gc=False):
+    """Keep this mail, which was acked before it was stored, for whoever wants it again."""
+
+    mail: Mail
 
 
 class CountNacks(msgspec.Struct, frozen=True, gc=False):
@@ -240,6 +252,7 @@ Action = (
     | Fetch
     | Remove
     | RemoveIds
+    | Retain
     | CountNacks
     | Bury
     | Note

@@ -36,6 +36,7 @@ from agora.protocol.relay.actions import (
     Ping,
     Receipt,
     Remove,
+    Retain,
     Send,
     SessionId,
     Settle,
@@ -278,6 +279,8 @@ class Recipient:
             self._note_settled(envelope_id)
             if held is not None:
                 self._held.let_go(held)
+                if self._limits.retain and not held.is_storing:  # else it is, when it is removed
+                    actions.append(Retain(held.mail))
                 actions += self._answer_all(held, ReceiptStatus.DELIVERED, now)
             elif entry is not None:
                 self._remember(entry.sender, envelope_id, now)
@@ -337,7 +340,7 @@ class Recipient:
             self._note_settled(entry.envelope_id)
             self._remember(entry.sender, entry.envelope_id, now)
         positions = tuple(entry.position for entry in confirmed)
-        actions: list[Action] = [Remove(self.peer, positions)] if positions else []
+        actions: list[Action] = [Remove(self.peer, positions, is_settled=True)] if positions else []
         return actions + self._read_on(feed)
 
     def gave_up(self, mail: Mail) -> float:

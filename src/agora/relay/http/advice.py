@@ -53,7 +53,7 @@ MAY_FAIL: dict[str, tuple[Code, ...]] = {
     "messages": (*_ALL, *_SESSION),
     "ack": (*_ALL, *_BODY, *_SESSION),
     "nack": (*_ALL, *_BODY, *_TOKEN),
-    "replay": (*_ALL, *_TOKEN, HttpErrorCode.NOT_ENABLED),
+    "replay": (*_ALL, *_SESSION, HttpErrorCode.NOT_ENABLED),
     "peers": (*_ALL, *_TOKEN),
     "events": (*_ALL, *_SESSION),
 }

@@ -15,7 +15,7 @@ from litestar import delete, get, post
 from litestar.params import HeaderParameter, JSONBody, QueryParameter, RawBody
 from litestar.types import Receive
 
-from agora.codes import ErrorCode, HttpErrorCode
+from agora.codes import ErrorCode
 from agora.envelope import EVERYONE
 from agora.frames import encode_broadcast, encode_submit
 from agora.frames.members import is_traceparent
@@ -25,6 +25,7 @@ from agora.relay.http.answers import Json, json_answer
 from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of, is_head, own_end
 from agora.relay.http.errors import ApiError, ErrorFrame
 from agora.relay.http.postbox import Asked, Letter, Postbox
+from agora.relay.http.replay import replay
 from agora.relay.http.sessions import unavailable
 from agora.sealing import now_ms
 
@@ -315,20 +316,6 @@ async def nack(door: ThisDoor, token: ThisToken, data: JSONBody[shapes.Nack]) ->
     """
     door.sessions.of(token).nack(data.ids, data.delayMs / 1000)
     return shapes.Done()
-
-
-@get("/v1/messages/replay")
-async def replay(
-    token: ThisToken,
-    since: Annotated[str, QueryParameter(description="A time, as ISO 8601 has it.")] = "",
-) -> shapes.Messages:
-    """
-    Get mail that was acked already.
-
-    No relay keeps any yet, so the answer is 501; the reference has this request.
-    """
-    text = "Replay endpoint is not enabled on this relay"
-    raise ApiError(HttpErrorCode.NOT_ENABLED, text)
 
 
 # Who is there

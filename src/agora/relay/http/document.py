@@ -252,6 +252,11 @@ _PARAMETERS: dict[tuple[str, str], _Members] = {
         "example": "all",
     },
     ("events", "Last-Event-ID"): {"example": "1f3c9a52-7"},
+    ("replay", "since"): {
+        "default": None,
+        "anyOf": [{"format": "date-time"}, {"format": "date"}],
+        "example": "2026-01-01T00:00:00Z",
+    },
     ("send", "traceparent"): {"example": shapes.TRACEPARENT},
 }
 """What the framework cannot know of parameters; a default of None is none."""
@@ -276,7 +281,7 @@ _WELL = {
     "messages": "Mail, the oldest first; none when nothing came in time.",
     "ack": "They do not come again.",
     "nack": "They come again.",
-    "replay": "Mail, the oldest first.",
+    "replay": "A page of it.",
     "peers": "A page of peers.",
     "events": "Events, one after the other, for as long as both sides like.",
 }
@@ -514,6 +519,7 @@ def _examples() -> _Members:
         },
         "send later": {"receipts": [], "errors": [], "pending": [VECTOR["relay"]]},
         "messages": {"messages": [message], "hasMore": False},
+        "replay": {"messages": [message | {"stored": True}], "hasMore": False, "next": 17},
         "ack asked": {"ids": [envelope["id"]]},
         "nack asked": {"ids": [envelope["id"]], "delayMs": 60000},
         "ack": {"ok": True},

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agora.codes import ErrorCode
+from agora.codes import ErrorCode, HttpErrorCode
 from agora.keys import KeyPair, PeerId
+from agora.mailbox import Page
 from agora.relay.config import RelayConfig
 from agora.relay.http.challenges import Challenges
 from agora.relay.http.errors import ApiError
@@ -119,6 +120,35 @@ class Door:
         """Forget what signs for the owner of *token*."""
         self.keys.pop(token.jti, None)
 
+    async def replay(self, token: Token, *, since_ms: int, after: int, at_most: int) -> Page:
+        """
+        Return a page of the mail that the owner of *token* has acked, as :meth:`Node.replay` does.
+
+        Raises:
+            ApiError: ``not_enabled`` where none is kept; ``proof_required``; ``unavailable``.
+        """
+        if not self.config.retain:
+            raise ApiError(
+                HttpErrorCode.NOT_ENABLED, "Replay endpoint is not enabled on this relay"
+            )
+        if token.publicKey not in self.node.registry.pins:  # as for a session by this token
+            text = "This key is not known here any more: register with proof"
+            raise ApiError(ErrorCode.PROOF_REQUIRED, text)
+        found: asyncio.Future[Page | Exception] = asyncio.get_running_loop().create_future()
+        self.node.replay(
+            token.publicKey,
+            since_ms=since_ms,
+            after=after,
+            max_messages=at_most,
+            max_bytes=_PAGE_BYTES,
+            done=lambda result: None if found.done() else found.set_result(result),
+        )
+        page = await found
+        if isinstance(page, Exception):
+            _log.error("mailbox job failed", extra={"fields": {"error": str(page)}})
+            raise ApiError(ErrorCode.UNAVAILABLE, "The mailboxes cannot be read now")
+        return page
+
     async def settle(self) -> None:
         """Wait until what is being read from the mailboxes now has come."""
         settled = asyncio.get_running_loop().create_future()
@@ -150,6 +180,9 @@ class Door:
         self.is_stopping = True
         self.sessions.wake()
 
+
+_PAGE_BYTES = 1_048_576
+"""Bytes of acked mail in one answer, unless its first message alone is longer."""
 
 _TIDY_EVERY = 60.0
 """Seconds between looks at secrets and revoked tokens."""

@@ -111,7 +111,7 @@ def _type(schema: _Members) -> str:
     values = schema.get("enum", [schema["const"]] if "const" in schema else [])
     if 0 < len(values) <= _MOST_VALUES:
         return " or ".join(f"`{json.dumps(value)}`" for value in values)
-    if choices := schema.get("anyOf"):
+    if "type" not in schema and (choices := schema.get("anyOf")):
         return " or ".join(_type(one) for one in choices if one.get("type") != "null")
     if schema.get("type") == "array":
         return f"list of {_type(schema['items'])}{_count(schema)}"

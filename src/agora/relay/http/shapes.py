@@ -37,6 +37,7 @@ __all__ = [
     "ReceivedEnvelope",
     "RegisterRequest",
     "Registered",
+    "Replayed",
     "SendRequest",
     "Sent",
 ]
@@ -388,6 +389,21 @@ class Messages(msgspec.Struct):
 
     messages: list[Message]
     hasMore: Annotated[bool, Meta(description="Whether there is more, or may be: ack, then ask.")]
+
+
+class Replayed(msgspec.Struct):
+    """Mail that was acked, in the order of its acks."""
+
+    messages: list[Message]
+    hasMore: Annotated[bool, Meta(description="Whether there is more now.")]
+    next: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="For `after` of the next page, now or later: where this one ends. "
+            "Numbers grow, and mean nothing else.",
+        ),
+    ]
 
 
 class Ack(msgspec.Struct):
