@@ -344,6 +344,16 @@ class Limits:
         overflow="the answer says what is known until then",
         minimum=0.0,
     )
+    http_backlog_bytes: int = _bound(
+        65_536,
+        unit="bytes",
+        help="events that need no ack (presence, late receipts and errors, broadcasts) kept for a "
+        "client whose answer or stream was cut",
+        reason="some 300 receipts: more than an agent sends between two polls",
+        overflow="the oldest are forgotten; who comes back for them gets the event `missed`",
+        minimum=1024,
+        effect=Effect.NEW_CONNECTIONS,
+    )
     http_request_timeout: float = _bound(
         10.0,
         unit="s",

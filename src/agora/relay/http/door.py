@@ -69,7 +69,7 @@ class Door:
         """Go by other limits from now on; sessions that are open keep their grace."""
         self.config = config
         self.rates.change_limits(config)
-        self.sessions.change(grace=config.http_session_grace, most=config.max_http_sessions)
+        self.sessions.change_limits(config)
         self.challenges.change(most=config.max_challenges, lifetime=config.register_timeout)
         self.tokens.revocations.most = config.max_revoked_tokens
 
@@ -187,7 +187,7 @@ def open_door(
         relay=relay,
         audiences=audiences,
         tokens=Tokens(secrets, revocations, lifetime=config.token_lifetime, clock=time.time),
-        sessions=HttpSessions(node, grace=config.http_session_grace, most=config.max_http_sessions),
+        sessions=HttpSessions(node, config),
         challenges=Challenges(
             node, most=config.max_challenges, lifetime=config.register_timeout, clock=time.monotonic
         ),

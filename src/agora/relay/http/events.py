@@ -2,10 +2,9 @@
 ``/v1/events``: mail and presence as server-sent events, for as long as the client listens.
 
 Receipts and errors come too, of what was sent and was answered before they were known. An
-event's data is the frame that the node wrote. Mail has an id, by which a
-client that comes back is spared what it has already; presence has none, as its
-present state is told at the beginning. A client behind a proxy that holds a stream back
-asks for the same in answers that end (``wait``).
+event's data is the frame that the node wrote. Each has an id, by which a client that
+comes back is told what it has not got, and spared the rest. A client behind a proxy that
+holds a stream back asks for the same in answers that end (``wait``).
 
 Source: WHATWG HTML, section 9.2, Server-sent events.
 """
@@ -58,8 +57,8 @@ async def events(
         Annotated[float, Meta(ge=0, le=_LONGEST_WAIT)] | None,
         QueryParameter(
             description="Long poll, for where streams do not get through: the answer ends behind "
-            "the first events, or after so many seconds without. `Last-Event-ID` goes on from "
-            "the poll before.",
+            "the first events, or after so many seconds without. `Last-Event-ID` confirms what "
+            "came with the poll before.",
         ),
     ] = None,
     receives: Annotated[
@@ -81,7 +80,11 @@ async def events(
     `{"online":[…],"offline":[…]}`, of `receipt` and `error` as in an answer of `/v1/send`
     that waited for nothing, of `closed` `{"code":…,"reason":…}`. A message comes
     once in a stream, and again in the next one until it is acked, unless that begins
-    behind its id. With `wait` the answer ends behind the first events that there are.
+    behind its id. With `Last-Event-ID` nothing is lost of an answer that was cut: what came
+    behind that event is told again. Where not all of it is known any more, `missed` comes
+    first, with `{"reason":…}`: `overflow`, or `unknown` where that session has ended; ask
+    after what you wait for by sending it again. With `wait` the answer ends behind the
+    first events that there are.
     """
     if wait is not None and not 0 <= wait <= _LONGEST_WAIT:  # nor anything that is no number
         text = f'Invalid message: "wait" of {wait} s is not from 0 to {_LONGEST_WAIT}'
@@ -117,6 +120,19 @@ class _Asked:
     last_event_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Behind which number a client goes on, and why something before that is *missed*, if so."""
+
+    after: int | None
+    missed: str = ""
+
+    @property
+    def told(self) -> str:
+        """The event that says so."""
+        return f'event: missed\ndata: {{"reason":"{self.missed}"}}\n\n' if self.missed else ""
+
+
 class _Events:
     """One stream, as the ASGI application that writes it."""
 
@@ -136,26 +152,32 @@ class _Events:
         """Write events until the client, the session, the token or the relay ends it."""
         session = self._door.sessions.of(self._token)
         with session.listen(self._address, receives=self._asked.receives) as postbox:
-            reader = Reader(self._resumed(postbox), self._asked.watched)
+            start = self._start(postbox)
+            reader = postbox.reader(self._asked.watched, after=start.after)
             with postbox.reading(reader), session.watch(postbox, reader):
+                await self._begin(postbox, reader, start, send)
                 await self._write(postbox, reader, receive, send)
 
-    def _resumed(self, postbox: Postbox) -> int:
-        """Return what the client has got of this session's mail; of another's it is unknown."""
-        number = self._asked.last_event_id.partition("-")[2]
-        is_known = self._is_of(postbox) and number.isdecimal() and len(number) < 20
-        return int(number) if is_known else 0
+    def _start(self, postbox: Postbox) -> _Start:
+        """Return where the client goes on: an id of another session says nothing here."""
+        if not self._asked.last_event_id:
+            return _Start(None)
+        session, _, text = self._asked.last_event_id.partition("-")
+        if session != _short(postbox) or not (text.isdecimal() and len(text) < 20):
+            return _Start(None, missed="unknown")
+        number = int(text)
+        if postbox.knows(number):
+            return _Start(number)
+        is_ahead = number > postbox.last
+        return _Start(None, "unknown") if is_ahead else _Start(number, "overflow")
 
-    def _is_of(self, postbox: Postbox) -> bool:
-        return self._asked.last_event_id.partition("-")[0] == _short(postbox)
-
-    async def _begin(self, postbox: Postbox, reader: Reader, send: Send) -> None:
+    async def _begin(self, postbox: Postbox, reader: Reader, start: _Start, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         # Something at once: who waits for it knows that nobody holds the stream back.
-        await _send_some(send, f"retry: {_RETRY_MS}\nid: {_short(postbox)}-{reader.last}\n\n")
+        first = f"retry: {_RETRY_MS}\nid: {_short(postbox)}-{postbox.start_of(reader)}\n\n"
+        await _send_some(send, first + start.told)
 
     async def _write(self, postbox: Postbox, reader: Reader, receive: Receive, send: Send) -> None:
-        await self._begin(postbox, reader, send)
         async with asyncio.TaskGroup() as group:
             gone = group.create_task(until_gone(receive))
             gone.add_done_callback(lambda task: postbox.changed.set())
@@ -210,20 +232,25 @@ class _Poll(_Events):
         """Write what there is, or what comes next."""
         session = self._door.sessions.of(self._token)
         with session.listen(self._address, receives=self._asked.receives) as postbox:
-            is_resumed = self._is_of(postbox)
-            reader = session.poll(postbox, self._asked.watched, is_resumed=is_resumed)
-            reader.last = self._resumed(postbox)
-            await self._door.settle()  # what is in the mailbox is on its way
-            await self._write(postbox, reader, receive, send)
+            start = self._start(postbox)
+            reader = postbox.reader(self._asked.watched, after=start.after)
+            is_resumed = start.after is not None and not start.missed
+            with postbox.reading(reader):
+                session.watch_on(postbox, reader, is_resumed=is_resumed)
+                await self._door.settle()  # what is in the mailbox is on its way
+                await self._begin(postbox, reader, start, send)
+                at_most = 0.0 if start.missed else self._at_most
+                await self._write_next(postbox, reader, at_most, receive, send)
 
-    async def _write(self, postbox: Postbox, reader: Reader, receive: Receive, send: Send) -> None:
-        await self._begin(postbox, reader, send)
+    async def _write_next(
+        self, postbox: Postbox, reader: Reader, at_most: float, receive: Receive, send: Send
+    ) -> None:
         async with asyncio.TaskGroup() as group:
             gone = group.create_task(until_gone(receive))
             gone.add_done_callback(lambda task: postbox.changed.set())
             text = ""
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._at_most):
+                async with asyncio.timeout(at_most):
                     while not (gone.done() or self._is_over(postbox)):
                         postbox.changed.clear()
                         if text := _next(postbox, reader):
@@ -237,19 +264,12 @@ class _Poll(_Events):
 
 def _next(postbox: Postbox, reader: Reader) -> str:
     """Return the events that wait for *reader*, as far as they go out at once."""
-    texts = [f"event: {_kind(one)}\ndata: {one}\n\n" for one in reader.take()]
-    given, size = [], 0
-    for letter in postbox.letters(after=reader.last):
-        if size > _WRITE_AT_ONCE:
-            break
-        given.append(letter)
-        size += len(letter.text)
-        texts.append(
-            f"id: {_short(postbox)}-{letter.number}\nevent: message\ndata: {letter.text}\n\n"
-        )
-        reader.last = letter.number
-    postbox.give(given)
-    return "".join(texts)
+    return "".join(
+        [
+            f"id: {_short(postbox)}-{number}\nevent: {_kind(text)}\ndata: {text}\n\n"
+            for number, text in postbox.take(reader, at_most=_WRITE_AT_ONCE)
+        ]
+    )
 
 
 def _kind(text: str) -> str:

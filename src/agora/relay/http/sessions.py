@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from agora.codes import ErrorCode
 from agora.frames import PING, WATCH_NONE, Register, Watched, encode_ack, encode_nack, encode_watch
 from agora.keys import PeerId
+from agora.limits import Limits
 from agora.protocol.proof import OVER_HTTP
 from agora.relay.http.errors import ApiError, ErrorFrame
 from agora.relay.http.postbox import Asked, Postbox, Reader
@@ -37,7 +38,7 @@ class _Slot:
         node: Where.
         token: Whose it is.
         receives: Whether it gets mail.
-        grace: Seconds that it stays after the last who used it.
+        limits: How long it stays after the last who used it, and what it keeps.
         ended: Called when it has closed by itself.
         tell_late: Called with receipts and errors that nobody waits for any more.
     """
@@ -48,14 +49,14 @@ class _Slot:
         token: Token,
         *,
         receives: bool,
-        grace: float,
+        limits: Limits,
         ended: Callable[[], None],
         tell_late: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._node = node
         self._token = token
         self._receives = receives
-        self._grace = grace
+        self._limits = limits
         self._ended = ended
         self._tell_late = tell_late
         self._postbox: Postbox | None = None
@@ -84,7 +85,8 @@ class _Slot:
         finally:
             self._users -= 1
             if self._users == 0:
-                self._timer = asyncio.get_running_loop().call_later(self._grace, self._run_out)
+                grace = self._limits.http_session_grace
+                self._timer = asyncio.get_running_loop().call_later(grace, self._run_out)
 
     def close(self) -> None:
         """Close it at once."""
@@ -96,7 +98,12 @@ class _Slot:
 
     def _open(self, address: str) -> Postbox:
         token = self._token
-        postbox = Postbox(token.publicKey, self._answer_ping, self._tell_late)
+        postbox = Postbox(
+            token.publicKey,
+            self._answer_ping,
+            self._tell_late,
+            backlog_bytes=self._limits.http_backlog_bytes,
+        )
         postbox.session = self._node.open(postbox, address=address, purposes=OVER_HTTP, door="http")
         register = Register(token.publicKey, token.name, _NO_NONCE, WATCH_NONE, self._receives)
         self._node.resume(postbox.session, register)
@@ -127,7 +134,7 @@ class HttpSession:
     Args:
         node: Where.
         token: What it says.
-        grace: Seconds that a session stays after the last who used it.
+        limits: How long a session stays after the last who used it, and what it keeps.
         ended: Called when nothing is open any more.
 
     Attributes:
@@ -135,22 +142,22 @@ class HttpSession:
     """
 
     def __init__(
-        self, node: Node, token: Token, *, grace: float, ended: Callable[[HttpSession], None]
+        self, node: Node, token: Token, *, limits: Limits, ended: Callable[[HttpSession], None]
     ) -> None:
         self.token = token
         self._node = node
         self._ended = ended
         self._watched: list[Watched] = []
-        self._receiving = _Slot(node, token, receives=True, grace=grace, ended=self._check_ended)
+        self._receiving = _Slot(node, token, receives=True, limits=limits, ended=self._check_ended)
         self._sending = _Slot(
             node,
             token,
             receives=False,
-            grace=grace,
+            limits=limits,
             ended=self._check_ended,
             tell_late=self._tell_late,
         )
-        self._poller: tuple[Postbox, Reader] | None = None
+        self._polled: tuple[Postbox, Watched] | None = None  # whom polls watch, and where
 
     @contextmanager
     def receive(self, address: str) -> Iterator[Postbox]:
@@ -184,6 +191,7 @@ class HttpSession:
         """
         self._watched.append(reader.watched)
         try:
+            reader.state_after = postbox.last
             self._tell_watched(postbox, reader.watched)
             yield
         finally:
@@ -198,33 +206,23 @@ class HttpSession:
         everyone = any(one.everyone for one in self._watched)
         self._say(postbox, encode_watch(Watched(everyone, peers)))
 
-    def poll(self, postbox: Postbox, watched: Watched, *, is_resumed: bool) -> Reader:
+    def watch_on(self, postbox: Postbox, reader: Reader, *, is_resumed: bool) -> None:
         """
-        Return who gets the events of polls, also those that happen between two of them.
+        Have polls get the presence of those that *reader* watches, also between two of them.
 
-        One that was not resumed begins with the present state of those *watched*.
+        One that was not resumed begins with the present state.
 
         Raises:
             ApiError: What the node says to a list that it does not take.
         """
-        if is_resumed and self._poller is not None:
-            known, reader = self._poller
-            if known is postbox and reader.watched == watched:
-                return reader
-        self._forget_poller()
-        reader = Reader(0, watched)
-        self._poller = (postbox, reader)
-        postbox.readers.add(reader)
-        self._watched.append(watched)
-        self._tell_watched(postbox, watched)
-        return reader
-
-    def _forget_poller(self) -> None:
-        if self._poller is not None:
-            postbox, reader = self._poller
-            self._poller = None
-            postbox.readers.discard(reader)
-            self._watched.remove(reader.watched)
+        if is_resumed and self._polled == (postbox, reader.watched):
+            return
+        if self._polled is not None:
+            self._watched.remove(self._polled[1])
+        self._polled = (postbox, reader.watched)
+        self._watched.append(reader.watched)
+        reader.state_after = postbox.last
+        self._tell_watched(postbox, reader.watched)
 
     def _tell_late(self, text: str) -> None:
         """Tell a receipt, or an error, as an event; where there are none, it is asked for again."""
@@ -328,22 +326,19 @@ class HttpSessions:
 
     Args:
         node: Where they have their sessions.
-        grace: Seconds that a session stays after the last who used it.
-        most: How many there may be.
+        limits: How many there may be, and what each may have.
     """
 
-    def __init__(self, node: Node, *, grace: float, most: int) -> None:
+    def __init__(self, node: Node, limits: Limits) -> None:
         self._node = node
-        self._grace = grace
-        self._most = most
+        self._limits = limits
         self._by_token: dict[str, HttpSession] = {}
         self._by_key: dict[PeerId, list[HttpSession]] = {}
         self._metadata: dict[str, Metadata] = {}
 
-    def change(self, *, grace: float, most: int) -> None:
-        """Go by other bounds from now on; who is here keeps the grace that was his."""
-        self._grace = grace
-        self._most = most
+    def change_limits(self, limits: Limits) -> None:
+        """Go by other limits from now on; who is here keeps the grace that was his."""
+        self._limits = limits
 
     def __len__(self) -> int:
         return len(self._by_token)
@@ -357,10 +352,11 @@ class HttpSessions:
         """
         found = self._by_token.get(token.jti)
         if found is None:
-            if len(self._by_token) >= self._most:
-                text = f"Relay is at capacity (max {self._most} tokens in use)"
+            most = self._limits.max_http_sessions
+            if len(self._by_token) >= most:
+                text = f"Relay is at capacity (max {most} tokens in use)"
                 raise ApiError(ErrorCode.AT_CAPACITY, text)
-            found = HttpSession(self._node, token, grace=self._grace, ended=self._forget)
+            found = HttpSession(self._node, token, limits=self._limits, ended=self._forget)
             self._by_token[token.jti] = found
             self._by_key.setdefault(token.publicKey, []).append(found)
             if token.metadata is not None:
