@@ -44,6 +44,7 @@ from agora.protocol.relay.actions import (
     Settle,
     Store,
     Verify,
+    Withdraw,
 )
 from agora.protocol.relay.outcomes import Outcomes
 from agora.protocol.relay.registry import Registry
@@ -77,6 +78,15 @@ class Connection(Protocol):
 
     def ping(self, payload: bytes) -> None:
         """Write a WebSocket ping."""
+        ...
+
+    def withdraw(self, envelope_id: str) -> bool:
+        """
+        Hear that another session of its peer has acked a message that was written to it.
+
+        Returns:
+            Whether it kept that, and does so no longer.
+        """
         ...
 
     def close(self, code: CloseCode) -> None:
@@ -394,6 +404,11 @@ class Node:
         if seat := self._open.get(action.session):
             seat.connection.ping(action.payload)
 
+    def _withdraw(self, action: Withdraw) -> None:
+        seat = self._open.get(action.session)
+        if seat is not None and seat.connection.withdraw(action.envelope_id):
+            self._carry_out(self._router.mailroom.let_go(action.session, action.envelope_id))
+
     def _send(self, session_id: SessionId, text: str) -> bool:
         """Write to a connection unless it is gone or reads too slowly; tell whether it took it."""
         connection = self._reach(session_id, len(text))
@@ -592,6 +607,7 @@ _DOINGS: Mapping[type[Action], Callable[[Node, Any], None]] = {
     Deliver: Node._deliver,
     Settle: Node._settle,
     Ping: Node._ping,
+    Withdraw: Node._withdraw,
     Close: Node._end,
     Pin: Node._pin,
     Store: Node._store,

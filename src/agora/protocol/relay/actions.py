@@ -38,6 +38,7 @@ __all__ = [
     "Store",
     "Ticket",
     "Verify",
+    "Withdraw",
 ]
 
 SessionId = NewType("SessionId", str)
@@ -220,6 +221,17 @@ class Bury(msgspec.Struct, frozen=True, gc=False):
     positions: tuple[int, ...]
 
 
+class Withdraw(msgspec.Struct, frozen=True, gc=False):
+    """
+    Tell this connection that another session of its peer has acked a message that it was sent.
+
+    One that keeps it to be fetched lets go of it; report that, as its place is free.
+    """
+
+    session: SessionId
+    envelope_id: str
+
+
 class Note(msgspec.Struct, frozen=True, gc=False):
     """Something happened that an operator may want to know; ids only, never payloads."""
 
@@ -242,5 +254,6 @@ Action = (
     | RemoveIds
     | CountNacks
     | Bury
+    | Withdraw
     | Note
 )

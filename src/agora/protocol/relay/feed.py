@@ -95,6 +95,10 @@ class MailFeed:
         """Tell whether a message is in flight, or will be again."""
         return envelope_id in self._positions or envelope_id in self._postponed_ids
 
+    def was_sent(self, envelope_id: str) -> bool:
+        """Tell whether a message is in flight."""
+        return envelope_id in self._positions
+
     def send(self, mail: Mail) -> None:
         """Put a message in flight."""
         entry = InFlight(mail.position, mail.sender, mail.envelope_id, mail.size)

@@ -248,6 +248,11 @@ class Mailroom:
         self._forget_idle(recipient)
         return actions
 
+    def let_go(self, session: SessionId, envelope_id: str) -> list[Action]:
+        """A session does not keep any more what another one of its peer has settled."""
+        recipient = self._recipient_of(session)
+        return recipient.let_go(session, envelope_id) if recipient else []
+
     def nack(
         self, session: SessionId, ids: Iterable[str], delay: float, now: float
     ) -> list[Action]:

@@ -40,6 +40,7 @@ from agora.protocol.relay.actions import (
     SessionId,
     Settle,
     Ticket,
+    Withdraw,
 )
 from agora.protocol.relay.admission import ReplayWindow
 from agora.protocol.relay.feed import MailFeed
@@ -269,8 +270,11 @@ class Recipient:
     def ack(self, session: SessionId, ids: Iterable[str], now: float) -> list[Action]:
         """The peer has these messages, whichever session of it they went to."""
         feed = self._feeds.get(session)  # none where it only sends
+        has_others = len(self._feeds) != (feed is not None)
         actions: list[Action] = []
         for envelope_id in ids:
+            if has_others:
+                actions += self._withdraw(feed, envelope_id)
             held = self._held.find(envelope_id)
             if held is None or held.is_storing:
                 self._remove(envelope_id, is_known=held is not None)
@@ -286,6 +290,22 @@ class Recipient:
         if feed and feed.wants_page:
             actions += self._read_on(feed)
         return actions
+
+    def _withdraw(self, settled_by: MailFeed | None, envelope_id: str) -> list[Action]:
+        """Have the other sessions that were sent a message hear that it is settled."""
+        return [
+            Withdraw(feed.session, envelope_id)
+            for feed in self._feeds.values()
+            if feed is not settled_by and feed.was_sent(envelope_id)
+        ]
+
+    def let_go(self, session: SessionId, envelope_id: str) -> list[Action]:
+        """*session* does not keep any more what another one has settled: its place is free."""
+        feed = self._feeds.get(session)
+        if feed is None:
+            return []
+        feed.release(envelope_id)
+        return self._read_on(feed)
 
     def _remove(self, envelope_id: str, *, is_known: bool) -> None:
         """Have an acked message leave the mailbox, if it can be there."""

@@ -220,7 +220,7 @@ async def messages(
     if token.isLegacy:
         told, ids = legacy.plain_mail(found, since=request.query_params.get("since"))
         if ids:
-            door.sessions.ack(token, address_of(request), ids)
+            door.sessions.of(token).ack(address_of(request), ids)
         return json_answer(legacy.encode_plain(told, has_more=has_more))
     return _mail(found, has_more=has_more)
 
@@ -273,7 +273,7 @@ async def ack(
     They do not come again, to whatever session or token of the key they came. Unknown
     ids change nothing.
     """
-    door.sessions.ack(token, address_of(request), data.ids)
+    door.sessions.of(token).ack(address_of(request), data.ids)
     return shapes.Done()
 
 

@@ -205,6 +205,11 @@ class Postbox:
         else:
             self._answer_ping(self, payload)
 
+    def withdraw(self, envelope_id: str) -> bool:
+        """Let go of what another session has settled, as if this one had."""
+        self.settle([envelope_id])
+        return True
+
     def close(self, code: CloseCode) -> None:
         """Note that the session is over: whoever waits hears of it."""
         self.close_code = code
@@ -246,11 +251,6 @@ class Postbox:
             if letter.is_for_once:
                 self._letters.pop(letter.number, None)
         self._answer_markers()
-
-    def holds_any(self, ids: Iterable[str]) -> bool:
-        """Tell whether one of these waits here."""
-        wanted = set(ids)
-        return any(letter.id in wanted for letter in self._letters.values())
 
     def settle(self, ids: Iterable[str]) -> None:
         """Let go of what was acked, or put off."""

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 
 from agora.codes import ErrorCode
 from agora.frames import PING, WATCH_NONE, Register, Watched, encode_ack, encode_nack, encode_watch
-from agora.keys import PeerId
 from agora.limits import Limits
 from agora.protocol.proof import OVER_HTTP
 from agora.relay.http.errors import ApiError, ErrorFrame
@@ -274,14 +273,6 @@ class HttpSession:
         with self._sending.use(address) as postbox:
             self._say(postbox, encode_ack(ids))
 
-    def hear_acked(self, ids: Sequence[str]) -> None:
-        """Let go of messages that another token of the key has settled, as if this one had."""
-        postbox = self._receiving.found
-        if postbox is not None and postbox.holds_any(ids):
-            with contextlib.suppress(ApiError):  # then they come again, which does no harm
-                self._say(postbox, encode_ack(ids))
-                postbox.settle(ids)
-
     def nack(self, ids: Sequence[str], delay: float) -> None:
         """
         Put messages off; those that no session has come again anyway.
@@ -333,7 +324,6 @@ class HttpSessions:
         self._node = node
         self._limits = limits
         self._by_token: dict[str, HttpSession] = {}
-        self._by_key: dict[PeerId, list[HttpSession]] = {}
         self._metadata: dict[str, Metadata] = {}
 
     def change_limits(self, limits: Limits) -> None:
@@ -358,23 +348,9 @@ class HttpSessions:
                 raise ApiError(ErrorCode.AT_CAPACITY, text)
             found = HttpSession(self._node, token, limits=self._limits, ended=self._forget)
             self._by_token[token.jti] = found
-            self._by_key.setdefault(token.publicKey, []).append(found)
             if token.metadata is not None:
                 self._metadata[token.publicKey] = token.metadata
         return found
-
-    def ack(self, token: Token, address: str, ids: Sequence[str]) -> None:
-        """
-        Settle messages, whichever token of the key they came to.
-
-        Raises:
-            ApiError: What the node says to it.
-        """
-        own = self.of(token)
-        own.ack(address, ids)
-        for other in self._by_key[token.publicKey]:
-            if other is not own:
-                other.hear_acked(ids)
 
     def end(self, token: Token) -> None:
         """Close what *token* has open, at once."""
@@ -397,10 +373,7 @@ class HttpSessions:
 
     def _forget(self, session: HttpSession) -> None:
         token = session.token
-        if self._by_token.pop(token.jti, None) is not None:
-            self._by_key[token.publicKey].remove(session)
-            if not self._by_key[token.publicKey]:
-                del self._by_key[token.publicKey]
+        self._by_token.pop(token.jti, None)
         if self._metadata.get(token.publicKey) is token.metadata:
             self._metadata.pop(token.publicKey, None)
 
