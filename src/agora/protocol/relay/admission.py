@@ -8,7 +8,6 @@ costs the relay. Whatever is refused is a :class:`Refusal`, which becomes the
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import NamedTuple, TypeGuard
 
 from agora.canonical import json_text
@@ -34,56 +33,69 @@ class ReplayWindow:
     sender never blocks another's. Only what was fully checked and taken is
     remembered, so a refused envelope can be sent again. One without an id never is.
 
+    They are two sets. What is taken goes into the young one. When the first in it is as old
+    as the window, or it holds half of what may be remembered, it becomes the old one, and the
+    old one is let go of as a whole: no envelope costs time to be forgotten, and none carries
+    its own. So each is known for as long as the window, and at most twice as long.
+
     Args:
-        max_ids: How many are remembered.
-        max_age: For how many seconds.
+        max_ids: How many are remembered at most; the later half of them always is. At least two.
+        max_age: For how many seconds at least.
         is_enabled: Whether any is.
     """
 
     def __init__(self, *, max_ids: int, max_age: float, is_enabled: bool = True) -> None:
         self.is_enabled = is_enabled
-        self._max_ids = max_ids
+        self._max_young = max_ids // 2
         self._max_age = max_age
-        self._taken_at: OrderedDict[str, float] = OrderedDict()
+        self._young: set[str] = set()
+        self._old: set[str] = set()
+        self._young_since = 0.0
+        self._old_since = 0.0
 
     def change(self, *, max_ids: int, max_age: float, is_enabled: bool) -> None:
         """Remember more or less from now on, or nothing."""
         self.is_enabled = is_enabled
-        self._max_ids = max_ids
+        self._max_young = max_ids // 2
         self._max_age = max_age
         if not is_enabled:
-            self._taken_at.clear()
+            self._young, self._old = set(), set()
 
-    def has(self, key: tuple[str, str, str], now: float) -> bool:
+    def has(self, key: tuple[str, str, str]) -> bool:
         """Tell whether *key* was taken within the window."""
-        taken_at = self._taken_at.get(_fingerprint(key))
-        return taken_at is not None and now - taken_at <= self._max_age
+        fingerprint = _fingerprint(key)
+        return fingerprint in self._young or fingerprint in self._old
 
     def add(self, key: tuple[str, str, str], now: float) -> None:
-        """Remember *key*; at the bound the oldest is forgotten."""
+        """Remember *key*; at the bound the older half is forgotten."""
         if not (self.is_enabled and key[2]):
             return
-        fingerprint, known = _fingerprint(key), len(self._taken_at)
-        self._taken_at[fingerprint] = now
-        if len(self._taken_at) == known:
-            self._taken_at.move_to_end(fingerprint)
-        while len(self._taken_at) > self._max_ids:
-            self._taken_at.popitem(last=False)
+        if len(self._young) >= self._max_young:
+            self._turn(now)
+        if not self._young:
+            self._young_since = now
+        self._young.add(_fingerprint(key))
 
     def discard(self, key: tuple[str, str, str]) -> None:
         """Forget *key*: it was not taken after all."""
-        self._taken_at.pop(_fingerprint(key), None)
+        fingerprint = _fingerprint(key)
+        self._young.discard(fingerprint)
+        self._old.discard(fingerprint)
 
     def forget_old(self, now: float) -> None:
-        """Drop what is older than the window."""
-        while self._taken_at:
-            oldest, taken_at = next(iter(self._taken_at.items()))
-            if now - taken_at <= self._max_age:
-                return
-            del self._taken_at[oldest]
+        """Let go of what is older than the window; to be called now and then."""
+        if self._old and now - self._old_since > self._max_age:
+            self._old = set()
+        if self._young and now - self._young_since > self._max_age:
+            self._turn(now)
+
+    def _turn(self, now: float) -> None:
+        """Make the young ones the old ones, the last of which may have come just now."""
+        self._old, self._young = self._young, set()
+        self._old_since = now
 
     def __len__(self) -> int:
-        return len(self._taken_at)
+        return len(self._young) + len(self._old)
 
 
 def _fingerprint(key: tuple[str, str, str]) -> str:

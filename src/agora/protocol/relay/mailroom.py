@@ -157,7 +157,7 @@ class Mailroom:
 
     # Repeats
 
-    def check_follows(self, sender: str, to: str, after: str, now: float) -> None:
+    def check_follows(self, sender: str, to: str, after: str) -> None:
         """
         Refuse what would overtake the envelope *after*.
 
@@ -167,7 +167,7 @@ class Mailroom:
         recipient = self._recipients.get(PeerId(to))
         if recipient is not None and recipient.has_taken(after):
             return
-        if self.taken.is_enabled and not self.taken.has((sender, to, after), now):
+        if self.taken.is_enabled and not self.taken.has((sender, to, after)):
             text = f"Envelope {after} was not taken for this recipient: this one would overtake it"
             raise Refusal(ErrorCode.OUT_OF_ORDER, text)
 

@@ -270,7 +270,7 @@ class Router:
         member = self.registry[session]
         parcel = self._admit(member, request.envelope, request.to, now)
         # To ask again whether something arrived costs nothing: it is the cheap way to be sure.
-        new = [to for to in tickets if not self._is_repeat(parcel, to, now)]
+        new = [to for to in tickets if not self._is_repeat(parcel, to)]
         self._spend(member, self._cost_of(new), now)
         actions = self.registry.catch_up(tickets)  # of the sender's coming, before it is heard
         for to, ticket in tickets.items():
@@ -293,7 +293,7 @@ class Router:
         """
         member = self.registry[session]
         parcel = self._admit(member, envelope, (), now)
-        if self._is_repeat(parcel, EVERYONE, now):
+        if self._is_repeat(parcel, EVERYONE):
             known_id = parcel.envelope_id
             return [Settle(ticket, duplicate(known_id, EVERYONE).about(known_id, None))]
         self._spend(member, self._limits.broadcast_cost, now)
@@ -334,8 +334,8 @@ class Router:
     def _verifies(self, member: Member) -> bool:
         return self._verify is VerifyPolicy.EVERY or not member.is_proven
 
-    def _is_repeat(self, parcel: Parcel, to: str, now: float) -> bool:
-        return self.mailroom.taken.has((parcel.sender, to, parcel.envelope_id), now)
+    def _is_repeat(self, parcel: Parcel, to: str) -> bool:
+        return self.mailroom.taken.has((parcel.sender, to, parcel.envelope_id))
 
     def _spend(self, member: Member, cost: int, now: float) -> None:
         self._budgets.spend_messages(member.peer, member.address, cost, now)
@@ -365,7 +365,7 @@ class Router:
         trace: Trace | None,
     ) -> list[Action]:
         if request.after is not None:
-            self.mailroom.check_follows(parcel.sender, to, request.after, now)
+            self.mailroom.check_follows(parcel.sender, to, request.after)
         asked = parcel.open() if to == self._own else None
         if asked and asked.type == "peer_list_request":
             return self._answer_peer_list(member, asked, ticket, now)
