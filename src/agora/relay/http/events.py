@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -31,6 +32,7 @@ from agora.relay.http.api import until_gone
 from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of
 from agora.relay.http.errors import ApiError
 from agora.relay.http.postbox import Postbox, Reader
+from agora.relay.http.sessions import HttpSession
 
 __all__ = ["ROUTES"]
 
@@ -150,13 +152,21 @@ class _Events:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write events until the client, the session, the token or the relay ends it."""
-        session = self._door.sessions.of(self._token)
-        with session.listen(self._address, receives=self._asked.receives) as postbox:
+        with self._listening(waits=True) as (session, postbox):
             start = self._start(postbox)
             reader = postbox.reader(self._asked.watched, after=start.after)
             with postbox.reading(reader), session.watch(postbox, reader):
                 await self._begin(postbox, reader, start, send)
                 await self._write(postbox, reader, receive, send)
+
+    @contextlib.contextmanager
+    def _listening(self, *, waits: bool) -> Iterator[tuple[HttpSession, Postbox]]:
+        """Have a session that tells of events, as one of the requests that wait if it does."""
+        door, token, address = self._door, self._token, self._address
+        session = door.session_of(token, address)
+        waiting = door.waits.one(token.publicKey, address) if waits else contextlib.nullcontext()
+        with waiting, session.listen(address, receives=self._asked.receives) as postbox:
+            yield session, postbox
 
     def _start(self, postbox: Postbox) -> _Start:
         """Return where the client goes on: an id of another session says nothing here."""
@@ -230,8 +240,7 @@ class _Poll(_Events):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write what there is, or what comes next."""
-        session = self._door.sessions.of(self._token)
-        with session.listen(self._address, receives=self._asked.receives) as postbox:
+        with self._listening(waits=self._at_most > 0) as (session, postbox):
             start = self._start(postbox)
             reader = postbox.reader(self._asked.watched, after=start.after)
             is_resumed = start.after is not None and not start.missed

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,8 +19,9 @@ from agora.codes import ErrorCode
 from agora.frames import PING, WATCH_NONE, Register, Watched, encode_ack, encode_nack, encode_watch
 from agora.limits import Limits
 from agora.protocol.proof import OVER_HTTP
-from agora.relay.http.errors import ApiError, ErrorFrame
+from agora.relay.http.errors import ApiError, ErrorFrame, not_registered
 from agora.relay.http.postbox import Asked, Postbox, Reader
+from agora.relay.http.shares import Shares
 from agora.relay.http.tokens import Metadata, Token
 from agora.relay.node import Node
 
@@ -133,17 +135,27 @@ class HttpSession:
     Args:
         node: Where.
         token: What it says.
+        address: From where it came into use.
         limits: How long a session stays after the last who used it, and what it keeps.
         ended: Called when nothing is open any more.
 
     Attributes:
         token: What it says.
+        address: As given.
     """
 
     def __init__(
-        self, node: Node, token: Token, *, limits: Limits, ended: Callable[[HttpSession], None]
+        self,
+        node: Node,
+        token: Token,
+        address: str,
+        *,
+        limits: Limits,
+        ended: Callable[[HttpSession], None],
     ) -> None:
         self.token = token
+        self.address = address
+        self._is_revoked = False
         self._node = node
         self._ended = ended
         self._watched: list[Watched] = []
@@ -250,8 +262,15 @@ class HttpSession:
                     async with asyncio.timeout(wait):
                         await asked.done.wait()
             if asked.open and not postbox.is_open:
-                text = "The session ended before this was settled: send it again"
-                asked.take_error(ErrorFrame(ErrorCode.UNAVAILABLE, text, id=asked.id))
+                asked.take_error(self._why_unsettled(asked.id))
+
+    def _why_unsettled(self, envelope_id: str | None) -> ErrorFrame:
+        if self._is_revoked:
+            text = "Token has been revoked before this was settled: send it again with another"
+            code, reason = ErrorCode.NOT_REGISTERED, "token_revoked"
+            return ErrorFrame(code, text, id=envelope_id, reason=reason)
+        text = "The session ended before this was settled: send it again"
+        return ErrorFrame(ErrorCode.UNAVAILABLE, text, id=envelope_id)
 
     async def _reach(self, postbox: Postbox, asked: Asked) -> None:
         """Wait until the node has it: a ``pong`` comes behind whatever it refuses."""
@@ -285,6 +304,17 @@ class HttpSession:
             postbox.settle(ids)
         self._check_ended()
 
+    def why_ended(self) -> ApiError:
+        """Return the answer to a request under which its session has ended."""
+        if self._is_revoked:
+            return not_registered("token_revoked", "Token has been revoked")
+        return unavailable()
+
+    def revoke(self) -> None:
+        """Close what is open, at once: the token is good no longer."""
+        self._is_revoked = True
+        self.end()
+
     def wake(self) -> None:
         """Have those who wait look around."""
         if postbox := self._receiving.found:
@@ -304,7 +334,7 @@ class HttpSession:
         if asked.errors:
             raise ApiError.of(asked.errors[0])
         if not postbox.is_open:
-            raise unavailable()
+            raise self.why_ended()
 
     def _check_ended(self) -> None:
         if not (self._receiving.is_used or self._sending.is_used):
@@ -323,39 +353,47 @@ class HttpSessions:
     def __init__(self, node: Node, limits: Limits) -> None:
         self._node = node
         self._limits = limits
+        what = "tokens in use from one address"
+        grace = limits.http_session_grace
+        most = limits.max_http_sessions_per_address
+        self._shares = Shares(what, most=most, retry_after=grace)
         self._by_token: dict[str, HttpSession] = {}
         self._metadata: dict[str, Metadata] = {}
 
     def change_limits(self, limits: Limits) -> None:
         """Go by other limits from now on; who is here keeps the grace that was his."""
         self._limits = limits
+        self._shares.most = limits.max_http_sessions_per_address
 
     def __len__(self) -> int:
         return len(self._by_token)
 
-    def of(self, token: Token) -> HttpSession:
+    def of(self, token: Token, address: str) -> HttpSession:
         """
-        Return what *token* has open.
+        Return what *token* has open; if nothing, it comes into use from *address*.
 
         Raises:
             ApiError: ``at_capacity``.
         """
-        found = self._by_token.get(token.jti)
-        if found is None:
-            most = self._limits.max_http_sessions
-            if len(self._by_token) >= most:
-                text = f"Relay is at capacity (max {most} tokens in use)"
-                raise ApiError(ErrorCode.AT_CAPACITY, text)
-            found = HttpSession(self._node, token, limits=self._limits, ended=self._forget)
-            self._by_token[token.jti] = found
-            if token.metadata is not None:
-                self._metadata[token.publicKey] = token.metadata
-        return found
+        return self._by_token.get(token.jti) or self._begin(token, address)
 
-    def end(self, token: Token) -> None:
-        """Close what *token* has open, at once."""
+    def _begin(self, token: Token, address: str) -> HttpSession:
+        most = self._limits.max_http_sessions
+        if len(self._by_token) >= most:
+            text = f"Relay is at capacity (max {most} tokens in use)"
+            retry = math.ceil(self._limits.http_session_grace * 1000)
+            raise ApiError(ErrorCode.AT_CAPACITY, text, retryAfterMs=retry)
+        self._shares.take(address)
+        begun = HttpSession(self._node, token, address, limits=self._limits, ended=self._forget)
+        self._by_token[token.jti] = begun
+        if token.metadata is not None:
+            self._metadata[token.publicKey] = token.metadata
+        return begun
+
+    def revoke(self, token: Token) -> None:
+        """Close what *token* has open, at once: it is good no longer."""
         if found := self._by_token.get(token.jti):
-            found.end()
+            found.revoke()
 
     def wake(self) -> None:
         """Have all who wait look around: the relay stops."""
@@ -373,7 +411,8 @@ class HttpSessions:
 
     def _forget(self, session: HttpSession) -> None:
         token = session.token
-        self._by_token.pop(token.jti, None)
+        if self._by_token.pop(token.jti, None) is not None:
+            self._shares.give_back(session.address)
         if self._metadata.get(token.publicKey) is token.metadata:
             self._metadata.pop(token.publicKey, None)
 
