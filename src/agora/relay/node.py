@@ -46,6 +46,7 @@ from agora.protocol.relay.actions import (
     Verify,
     Withdraw,
 )
+from agora.protocol.relay.admission import Remembered
 from agora.protocol.relay.outcomes import Outcomes
 from agora.protocol.relay.registry import Registry
 from agora.protocol.relay.router import Router, RouterConfig
@@ -162,6 +163,8 @@ class Node:
         now = clock()
         began_ms = wall_ms() - int(now * 1000)
         self._router = Router(limits, replace(config, wall_ms=began_ms), tracer=tracer)
+        if config.taken is not None:
+            self._router.mailroom.taken.remember(config.taken, now)
         self._tracer = tracer
         self._open: dict[SessionId, _Seat] = {}
         self._agenda = Agenda()
@@ -231,6 +234,10 @@ class Node:
             name = None if entry is None else entry.name
             told.append((ListedPeer(key, name, entry is not None), seen_ms))
         return told, total
+
+    def taken(self) -> Remembered:
+        """Return what is known as taken, for the node that comes after this one."""
+        return self._router.mailroom.taken.remembered(self._clock())
 
     # What a door tells
 

@@ -320,3 +320,23 @@ async def eventually_empty(peer: HttpPeer) -> None:
     async with asyncio.timeout(DEADLINE):
         while await peer.poll(wait=0):
             pass
+
+
+async def test_what_was_acked_before_a_restart_is_known_after_it(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"port": 0, "data_dir": tmp_path}
+    async with Relay(**settings, http_port=0) as relay:
+        async with http_peer(relay) as alice, http_peer(relay) as bob:
+            letter = alice.letter(bob.id)
+            await alice.send_envelope(letter)
+            assert await bob.payloads() == ["hello"]
+        port = int(bob.url.rpartition(":")[2])
+
+    async with (
+        Relay(**settings, http_port=port) as relay,
+        http_peer(relay, alice.keys) as alice,
+        http_peer(relay, bob.keys) as bob,
+    ):
+        sent = await alice.send_envelope(letter)
+
+        assert [receipt["status"] for receipt in sent["receipts"]] == ["duplicate"]
+        assert await bob.poll(wait=0) == []

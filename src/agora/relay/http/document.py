@@ -227,6 +227,7 @@ def _description() -> str:
         "timeout": f"{limits.register_timeout:g}",
         "window": str(limits.window_messages),
         "grace": f"{limits.http_session_grace:g}",
+        "dedup": f"{limits.dedup_max_age / 60:g}",
         "backlog": f"{limits.http_backlog_bytes:,}",
     }
     return Template(text).substitute(VECTOR | told)
