@@ -529,14 +529,25 @@ class Node:
 
     def _remove_ids(self, action: RemoveIds) -> None:
         peer, ids = action.peer, action.ids
+        removal = RemoveMail(peer, ids=ids)
 
-        def removed(result: Exception | None) -> None:
+        def remove_nameless(mailbox: Mailbox) -> tuple[tuple[PeerId, str], ...]:
+            senders = mailbox.senders_of(peer, action.nameless)
+            removal(mailbox)
+            return senders
+
+        def removed(result: tuple[tuple[PeerId, str], ...] | Exception | None) -> None:
             self._log_failure(result)
-            has_worked = result is None
-            now = self._clock()
-            self._carry_out(self._router.mailroom.removed(peer, ids, now, has_worked=has_worked))
+            now, has_failed = self._clock(), isinstance(result, Exception)
+            senders = () if result is None or isinstance(result, Exception) else result
+            self._carry_out(
+                self._router.mailroom.removed(
+                    peer, ids, now, has_worked=not has_failed, senders=senders
+                )
+            )
 
-        self._writer.submit(RemoveMail(peer, ids=ids), removed)
+        # What is known is removed together with what others remove, at a fraction of the cost.
+        self._writer.submit(remove_nameless if action.nameless else removal, removed)
 
     def _count_nacks(self, action: CountNacks) -> None:
         most = self._limits.max_nacks

@@ -201,10 +201,15 @@ class Remove(msgspec.Struct, frozen=True, gc=False):
 
 
 class RemoveIds(msgspec.Struct, frozen=True, gc=False):
-    """Take these messages out of a mailbox, by envelope id, and report whether that worked."""
+    """
+    Take these messages out of a mailbox, by envelope id, and report whether that worked.
+
+    Of those that are ``nameless`` report, too, who sent them.
+    """
 
     peer: PeerId
     ids: tuple[str, ...]
+    nameless: tuple[str, ...] = ()
 
 
 class CountNacks(msgspec.Struct, frozen=True, gc=False):

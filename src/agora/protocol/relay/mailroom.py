@@ -223,9 +223,21 @@ class Mailroom:
         return actions
 
     def removed(
-        self, peer: PeerId, ids: Sequence[str], now: float, *, has_worked: bool
+        self,
+        peer: PeerId,
+        ids: Sequence[str],
+        now: float,
+        *,
+        has_worked: bool,
+        senders: Iterable[tuple[PeerId, str]] = (),
     ) -> list[Action]:
-        """A job that was to remove what *peer* has acked has ended."""
+        """
+        A job that was to remove what *peer* has acked has ended.
+
+        With *senders* it says who sent what of it, and its id, where that was not known.
+        """
+        for sender, envelope_id in senders:
+            self.taken.add((sender, peer, envelope_id), now)
         recipient = self._recipients.get(peer)
         if recipient is None:
             return []

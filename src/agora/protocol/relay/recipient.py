@@ -43,7 +43,7 @@ from agora.protocol.relay.actions import (
     Withdraw,
 )
 from agora.protocol.relay.admission import ReplayWindow
-from agora.protocol.relay.feed import MailFeed
+from agora.protocol.relay.feed import InFlight, MailFeed
 from agora.protocol.relay.holding import Held, Holding
 from agora.protocol.relay.refusal import Refusal, duplicate
 from agora.protocol.relay.removals import Removals
@@ -283,8 +283,8 @@ class Recipient:
             if held is not None:
                 self._held.let_go(held)
                 actions += self._answer_all(held, ReceiptStatus.DELIVERED, now)
-            elif entry is not None:
-                self._remember(entry.sender, envelope_id, now)
+            elif (sent := entry or self._sent(envelope_id)) is not None:
+                self._remember(sent.sender, envelope_id, now)
         if self._removals:
             actions += self._removals.ask()
         if feed and feed.wants_page:
@@ -296,8 +296,13 @@ class Recipient:
         return [
             Withdraw(feed.session, envelope_id)
             for feed in self._feeds.values()
-            if feed is not settled_by and feed.was_sent(envelope_id)
+            if feed is not settled_by and feed.in_flight(envelope_id)
         ]
+
+    def _sent(self, envelope_id: str) -> InFlight | None:
+        """Return what is known of a message that some session was sent."""
+        found = (feed.in_flight(envelope_id) for feed in self._feeds.values())
+        return next(filter(None, found), None)
 
     def let_go(self, session: SessionId, envelope_id: str) -> list[Action]:
         """*session* does not keep any more what another one has settled: its place is free."""
