@@ -24,7 +24,10 @@ _log = logging.getLogger("agora.relay")
 class _Kept(msgspec.Struct):
     lastPosition: int  # of the mailboxes then: what is said of others is not said of these
     atMs: int
-    remembered: Remembered
+    young: frozenset[str]
+    old: frozenset[str]
+    youngAge: float
+    oldAge: float
 
 
 _DECODER = msgspec.json.Decoder(_Kept)
@@ -32,7 +35,7 @@ _DECODER = msgspec.json.Decoder(_Kept)
 
 def write_taken(path: Path, remembered: Remembered, *, last_position: int, now_ms: int) -> None:
     """Write down what was taken; waits for the disk. What it does not take is logged, and lost."""
-    kept = _Kept(last_position, now_ms, remembered)
+    kept = _Kept(last_position, now_ms, *remembered)
     try:
         with new_file(path, overwrite=True) as file:
             file.write(msgspec.json.encode(kept))
@@ -62,4 +65,5 @@ def read_taken(path: Path, *, last_position: int, now_ms: int) -> Remembered | N
         return None
     if kept.lastPosition != last_position:
         return None
-    return kept.remembered.after(max(0.0, (now_ms - kept.atMs) / 1000))
+    then = Remembered(kept.young, kept.old, kept.youngAge, kept.oldAge)
+    return then.after(max(0.0, (now_ms - kept.atMs) / 1000))

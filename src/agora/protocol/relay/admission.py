@@ -11,8 +11,6 @@ from __future__ import annotations
 from itertools import islice
 from typing import NamedTuple, TypeGuard
 
-import msgspec
-
 from agora.canonical import json_text
 from agora.codes import ErrorCode
 from agora.envelope import Envelope, open_envelope, open_legacy_envelope
@@ -28,7 +26,7 @@ __all__ = ["Parcel", "Remembered", "ReplayWindow", "admit", "check_freshness", "
 # Repeats
 
 
-class Remembered(msgspec.Struct, frozen=True):
+class Remembered(NamedTuple):
     """
     What a replay window knows, to be known by another one.
 
