@@ -62,6 +62,7 @@ class HttpErrorCode(StrEnum):
     PRIVATE_KEY_REFUSED = "private_key_refused"
     NOT_ENABLED = "not_enabled"
     UNAUTHORIZED = "unauthorized"
+    STORAGE_FAILED = "storage_failed"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -244,6 +245,12 @@ HTTP_ERROR_ADVICE: dict[HttpErrorCode, Advice] = {
     HttpErrorCode.UNAUTHORIZED: Advice(
         "the admin token is missing or wrong", "give the one that is set or was printed", final=True
     ),
+    HttpErrorCode.STORAGE_FAILED: Advice(
+        "the token is revoked, but the disk did not take that: it would be good again if the relay "
+        "were restarted before it does",
+        "nothing: the relay tries again by itself",
+        final=False,
+    ),
     HttpErrorCode.INTERNAL_ERROR: Advice(
         "a fault of the relay; its log has the details", "try again later", final=False
     ),
@@ -275,6 +282,7 @@ HTTP_STATUS: dict[ErrorCode | HttpErrorCode, int] = {
     HttpErrorCode.PRIVATE_KEY_REFUSED: 400,
     HttpErrorCode.NOT_ENABLED: 501,
     HttpErrorCode.UNAUTHORIZED: 401,
+    HttpErrorCode.STORAGE_FAILED: 503,
     HttpErrorCode.INTERNAL_ERROR: 500,
 }
 """

@@ -278,6 +278,10 @@ class Mailbox(Protocol):
         """Take messages out by envelope id, of any sender; as :meth:`remove` else."""
         ...
 
+    def senders_of(self, recipient: str, ids: Iterable[str]) -> tuple[tuple[PeerId, str], ...]:
+        """Return who sent these messages, each with its envelope id; unknown ids are left out."""
+        ...
+
     def count(self, recipient: str) -> tuple[int, int]:
         """Return how many messages and bytes wait for *recipient*."""
         ...

@@ -123,6 +123,11 @@ class MemoryMailbox:
         positions = [waiting.mail.position for waiting in self._with_ids(recipient, ids)]
         self.remove(recipient, positions, acked_ms=acked_ms)
 
+    def senders_of(self, recipient: str, ids: Iterable[str]) -> tuple[tuple[PeerId, str], ...]:
+        """Return who sent messages, each with its id."""
+        found = (waiting.mail for waiting in self._with_ids(recipient, ids))
+        return tuple((mail.sender, mail.envelope_id) for mail in found)
+
     def count(self, recipient: str) -> tuple[int, int]:
         """Return how many messages and bytes wait."""
         held = self._holding(recipient, _ALL)

@@ -95,6 +95,8 @@ _NAMED = "{id_hash} AND envelope_id != '' AND recipient = ? AND {envelope_id}"
 
 _NACK = f"UPDATE mail SET nacks = nacks + 1 WHERE {_NAMED} RETURNING {COLUMNS}, nacks"  # noqa: S608  # ours
 
+_SENDERS = f"SELECT CAST(sender AS TEXT), CAST(envelope_id AS TEXT) FROM mail WHERE {_NAMED}"  # noqa: S608  # ours
+
 _OF = "recipient_hash = ? AND recipient = ?"
 
 _BURY = f"""
@@ -203,6 +205,14 @@ class SqliteMailbox:
         """Take messages out by envelope id."""
         for part in _parts(ids):
             self._settle(acked_ms, _among(_NAMED, part), *_named(recipient, part))
+
+    def senders_of(self, recipient: str, ids: Iterable[str]) -> tuple[tuple[PeerId, str], ...]:
+        """Return who sent messages, each with its id."""
+        return tuple(
+            (PeerId(sender), envelope_id)
+            for part in _parts(ids)
+            for sender, envelope_id in self._all(_among(_SENDERS, part), *_named(recipient, part))
+        )
 
     def count(self, recipient: str) -> tuple[int, int]:
         """Return how many messages and bytes wait."""

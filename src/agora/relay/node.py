@@ -46,7 +46,9 @@ from agora.protocol.relay.actions import (
     Settle,
     Store,
     Verify,
+    Withdraw,
 )
+from agora.protocol.relay.admission import Remembered
 from agora.protocol.relay.outcomes import Outcomes
 from agora.protocol.relay.registry import Registry
 from agora.protocol.relay.router import Router, RouterConfig
@@ -79,6 +81,15 @@ class Connection(Protocol):
 
     def ping(self, payload: bytes) -> None:
         """Write a WebSocket ping."""
+        ...
+
+    def withdraw(self, envelope_id: str) -> bool:
+        """
+        Hear that another session of its peer has acked a message that was written to it.
+
+        Returns:
+            Whether it kept that, and does so no longer.
+        """
         ...
 
     def close(self, code: CloseCode) -> None:
@@ -154,6 +165,8 @@ class Node:
         now = clock()
         began_ms = wall_ms() - int(now * 1000)
         self._router = Router(limits, replace(config, wall_ms=began_ms), tracer=tracer)
+        if config.taken is not None:
+            self._router.mailroom.taken.remember(config.taken, now)
         self._tracer = tracer
         self._open: dict[SessionId, _Seat] = {}
         self._agenda = Agenda()
@@ -257,6 +270,10 @@ class Node:
             ),
             done,
         )
+
+    def taken(self) -> Remembered:
+        """Return what is known as taken, for the node that comes after this one."""
+        return self._router.mailroom.taken.remembered(self._clock())
 
     # What a door tells
 
@@ -433,6 +450,11 @@ class Node:
         if seat := self._open.get(action.session):
             seat.connection.ping(action.payload)
 
+    def _withdraw(self, action: Withdraw) -> None:
+        seat = self._open.get(action.session)
+        if seat is not None and seat.connection.withdraw(action.envelope_id):
+            self._carry_out(self._router.mailroom.let_go(action.session, action.envelope_id))
+
     def _send(self, session_id: SessionId, text: str) -> bool:
         """Write to a connection unless it is gone or reads too slowly; tell whether it took it."""
         connection = self._reach(session_id, len(text))
@@ -548,13 +570,30 @@ class Node:
 
     def _remove_ids(self, action: RemoveIds) -> None:
         peer, ids = action.peer, action.ids
+        senders: list[tuple[PeerId, str]] = []
+
+        def found(result: tuple[tuple[PeerId, str], ...] | Exception) -> None:
+            if isinstance(result, Exception):
+                self._log_failure(result)
+            else:
+                senders.extend(result)
 
         def removed(result: Exception | None) -> None:
             self._log_failure(result)
-            has_worked = result is None
-            now = self._clock()
-            self._carry_out(self._router.mailroom.removed(peer, ids, now, has_worked=has_worked))
+            now, has_worked = self._clock(), result is None
+            self._carry_out(
+                self._router.mailroom.removed(
+                    peer,
+                    ids,
+                    now,
+                    has_worked=has_worked,
+                    senders=tuple(senders) if has_worked else (),
+                )
+            )
 
+        if action.nameless:
+            # While they are there; what is known already needs no look.
+            self._writer.submit(lambda mailbox: mailbox.senders_of(peer, action.nameless), found)
         self._take_out(RemoveMail(peer, ids=ids, acked_ms=self._retained_ms()), removed)
 
     def _take_out(self, work: RemoveMail, done: Callable[[Exception | None], None]) -> None:
@@ -697,6 +736,7 @@ _DOINGS: Mapping[type[Action], Callable[[Node, Any], None]] = {
     Deliver: Node._deliver,
     Settle: Node._settle,
     Ping: Node._ping,
+    Withdraw: Node._withdraw,
     Close: Node._end,
     Pin: Node._pin,
     Store: Node._store,

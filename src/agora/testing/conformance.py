@@ -237,6 +237,16 @@ class MailboxContract:
             assert _positions(mailbox) == [2]
             assert mailbox.count("carol") == (1, 2)
 
+    def test_who_sent_a_message_is_told_by_its_id(self) -> None:
+        with self._mailbox(1, 2) as mailbox:
+            mailbox.put(_mail(3, "1", sender=_BOB), now_ms=0)
+
+            assert {*mailbox.senders_of("carol", ["1", "1", "3", ""])} == {
+                (_ALICE, "1"),
+                (_BOB, "1"),
+            }
+            assert mailbox.senders_of("dave", ["1"]) == ()
+
     def test_ids_that_are_not_there_remove_nothing(self) -> None:
         with self._mailbox(1) as mailbox:
             mailbox.put(_mail(2, ""), now_ms=0)

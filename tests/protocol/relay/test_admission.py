@@ -242,3 +242,37 @@ def test_what_was_taken_again_counts_from_then_on() -> None:
 
     assert window.has(FIRST)
     assert len(window) == 1
+
+
+def test_what_one_window_knew_another_may_know_for_as_long() -> None:
+    before, after = (ReplayWindow(max_ids=10, max_age=10.0) for _ in range(2))
+    before.add(("alice", "bob", "old"), now=100.0)
+    before.forget_old(now=111.0)
+    before.add(("alice", "bob", "young"), now=112.0)
+
+    after.remember(before.remembered(now=115.0).after(3.0), now=0.0)
+    assert after.has(("alice", "bob", "old"))
+    assert after.has(("alice", "bob", "young"))
+    after.forget_old(now=3.1)  # the old ones were let go of at 111 and a window
+    assert not after.has(("alice", "bob", "old"))
+    assert after.has(("alice", "bob", "young"))
+
+
+def test_a_window_remembers_no_more_of_another_than_it_may() -> None:
+    before, after = ReplayWindow(max_ids=100, max_age=10.0), ReplayWindow(max_ids=4, max_age=10.0)
+    for number in range(40):
+        before.add(("alice", "bob", f"{number}"), now=0.0)
+
+    after.remember(before.remembered(now=0.0), now=0.0)
+
+    assert len(after) == 2
+
+
+def test_a_window_that_is_off_remembers_nothing_of_another() -> None:
+    before = ReplayWindow(max_ids=10, max_age=10.0)
+    before.add(("alice", "bob", "1"), now=0.0)
+    after = ReplayWindow(max_ids=10, max_age=10.0, is_enabled=False)
+
+    after.remember(before.remembered(now=0.0), now=0.0)
+
+    assert len(after) == 0

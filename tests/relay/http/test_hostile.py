@@ -336,6 +336,48 @@ async def test_too_many_tokens_at_once_are_not_served() -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "at_capacity")
 
 
+@pytest.mark.parametrize("limit", ["max_challenges_per_address", "max_http_sessions_per_address"])
+async def test_one_address_may_not_have_all_that_is_there_for_all(limit: str) -> None:
+    settings: dict[str, Any] = {"trusted_proxies": ("127.0.0.1",), limit: 1}
+    async with (
+        Relay(port=0, http_port=0, **settings) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+    ):
+        if limit == "max_challenges_per_address":
+            asked: dict[str, Any] = {"publicKey": alice.id, "nonce": "00" * 32}
+            method, path = "POST", "/v1/challenge"
+        else:
+            asked, method, path = {"ids": ["ab" * 32]}, "POST", "/v1/ack"
+        answers = [
+            await peer.ask(method, path, json=asked, headers={"X-Forwarded-For": address})
+            for peer, address in ((alice, "192.0.2.1"), (bob, "192.0.2.1"), (bob, "192.0.2.2"))
+        ]
+
+    assert [one.status_code for one in answers] == [200, 503, 200]
+    assert answers[1].json()["error"]["code"] == "at_capacity"
+    assert int(answers[1].headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("whose", ["key", "address"])
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events?wait=20", "/v1/messages?wait=20"])
+async def test_only_so_many_requests_may_wait(whose: str, path: str) -> None:
+    settings: dict[str, Any] = {f"max_http_waits_per_{whose}": 2}
+    async with Relay(port=0, http_port=0, **settings) as relay, http_peer(relay) as alice:
+        async with alice.events() as one, alice.events() as other:
+            await asyncio.gather(one.begin(), other.begin())
+            refused = await alice.ask("GET", path)
+            assert await alice.poll(wait=0) == []  # this does not wait
+        error = refused.json()["error"]
+
+        assert (refused.status_code, error["code"]) == (503, "at_capacity")
+        assert f"max 2 requests of one {whose} that wait" in error["message"]
+        assert refused.headers["Retry-After"] == "1"
+        async with asyncio.timeout(DEADLINE):
+            while (await alice.ask("GET", "/v1/messages?wait=0.01")).status_code != 200:
+                pass  # the relay has not noticed yet that they have gone
+
+
 async def test_a_token_that_only_puts_off_what_it_has_not_takes_no_room() -> None:
     async with (
         Relay(port=0, http_port=0, max_http_sessions=1) as relay,
@@ -347,17 +389,20 @@ async def test_a_token_that_only_puts_off_what_it_has_not_takes_no_room() -> Non
         assert await bob.poll(wait=0) == []
 
 
-async def test_who_does_not_fetch_its_late_receipts_is_closed() -> None:
+async def test_who_does_not_fetch_its_late_receipts_stays_and_the_oldest_go() -> None:
     async with (
-        Relay(port=0, http_port=0, max_unsent_bytes=2_000) as relay,
+        Relay(port=0, http_port=0, max_unsent_bytes=2_000, http_backlog_bytes=1_024) as relay,
         http_peer(relay) as alice,
         http_peer(relay) as bob,
     ):
         await alice.ask("GET", "/v1/events", params={"wait": 0, "presence": "none"})
         for number in range(20):  # of which each has a receipt, for which no request waits
             await alice.send(bob.id, number, wait=0)
+        await alice.send(bob.id, "the last, which waits for its answer")
+        told = await alice.ask("GET", "/v1/events", params={"wait": 0, "presence": "none"})
 
-        await eventually(lambda: relay._metrics.tally.closes["slow_consumer"] == 1)
+    assert relay._metrics.tally.closes["slow_consumer"] == 0
+    assert 0 < len(told.text) < 2_000
 
 
 async def test_a_challenge_that_is_refused_leaves_nothing(relay: Relay) -> None:

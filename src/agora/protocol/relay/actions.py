@@ -39,6 +39,7 @@ __all__ = [
     "Store",
     "Ticket",
     "Verify",
+    "Withdraw",
 ]
 
 SessionId = NewType("SessionId", str)
@@ -206,10 +207,15 @@ class Remove(msgspec.Struct, frozen=True, gc=False):
 
 
 class RemoveIds(msgspec.Struct, frozen=True, gc=False):
-    """Take acked messages out of a mailbox, by envelope id, and report whether that worked."""
+    """
+    Take acked messages out of a mailbox, by envelope id, and report whether that worked.
+
+    Of those that are ``nameless`` report, too, who sent them.
+    """
 
     peer: PeerId
     ids: tuple[str, ...]
+    nameless: tuple[str, ...] = ()
 
 
 class Retain(msgspec.Struct, frozen=True, gc=False):
@@ -230,6 +236,17 @@ class Bury(msgspec.Struct, frozen=True, gc=False):
 
     peer: PeerId
     positions: tuple[int, ...]
+
+
+class Withdraw(msgspec.Struct, frozen=True, gc=False):
+    """
+    Tell this connection that another session of its peer has acked a message that it was sent.
+
+    One that keeps it to be fetched lets go of it; report that, as its place is free.
+    """
+
+    session: SessionId
+    envelope_id: str
 
 
 class Note(msgspec.Struct, frozen=True, gc=False):
@@ -255,5 +272,6 @@ Action = (
     | Retain
     | CountNacks
     | Bury
+    | Withdraw
     | Note
 )

@@ -8,6 +8,7 @@ costs the relay. Whatever is refused is a :class:`Refusal`, which becomes the
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import NamedTuple, TypeGuard
 
 from agora.canonical import json_text
@@ -19,10 +20,31 @@ from agora.protocol.relay.policies import EnvelopePolicy
 from agora.protocol.relay.refusal import Refusal
 from agora.sealed import PlainSealed, Sealed
 
-__all__ = ["Parcel", "ReplayWindow", "admit", "check_freshness", "is_worth_verifying"]
+__all__ = ["Parcel", "Remembered", "ReplayWindow", "admit", "check_freshness", "is_worth_verifying"]
 
 
 # Repeats
+
+
+class Remembered(NamedTuple):
+    """
+    What a replay window knows, to be known by another one.
+
+    Attributes:
+        young: What came last.
+        old: What came before that.
+        young_age: Seconds since the first of the young ones came.
+        old_age: Seconds since the last of the old ones came.
+    """
+
+    young: frozenset[str]
+    old: frozenset[str]
+    young_age: float
+    old_age: float
+
+    def after(self, seconds: float) -> Remembered:
+        """Return what this is so many seconds later."""
+        return Remembered(self.young, self.old, self.young_age + seconds, self.old_age + seconds)
 
 
 class ReplayWindow:
@@ -88,6 +110,25 @@ class ReplayWindow:
             self._old = set()
         if self._young and now - self._young_since > self._max_age:
             self._turn(now)
+
+    def remembered(self, now: float) -> Remembered:
+        """Return what is known."""
+        return Remembered(
+            frozenset(self._young),
+            frozenset(self._old),
+            now - self._young_since,
+            now - self._old_since,
+        )
+
+    def remember(self, before: Remembered, now: float) -> None:
+        """Know what another window knew, as far as it is not too old or too much; at the start."""
+        if not self.is_enabled:
+            return
+        self._young = set(islice(before.young, self._max_young))
+        self._old = set(islice(before.old, self._max_young))
+        self._young_since = now - before.young_age
+        self._old_since = now - before.old_age
+        self.forget_old(now)
 
     def _turn(self, now: float) -> None:
         """Make the young ones the old ones, the last of which may have come just now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agora.codes import HTTP_STATUS, Advice, ErrorCode, HttpErrorCode
+from agora.codes import HTTP_ERROR_ADVICE, HTTP_STATUS, Advice, ErrorCode, HttpErrorCode
 from agora.limits import Limits
 
 __all__ = ["CLOSES", "ELSEWHERE", "MAY_FAIL", "REASONS", "Code", "advice", "by_status"]
@@ -35,7 +35,7 @@ _SESSION: tuple[Code, ...] = (*_TOKEN, ErrorCode.PROOF_REQUIRED)
 MAY_FAIL: dict[str, tuple[Code, ...]] = {
     "challenge": (*_ALL, *_BODY),
     "register": (*_ALL, *_BODY, HttpErrorCode.PRIVATE_KEY_REFUSED, ErrorCode.PROOF_FAILED),
-    "disconnect": (*_ALL, *_TOKEN),
+    "disconnect": (*_ALL, *_TOKEN, HttpErrorCode.STORAGE_FAILED),
     "send": (
         *_ALL,
         *_BODY,
@@ -213,13 +213,15 @@ def advice(limits: Limits) -> dict[Code, Advice]:
             "try again when the recipient has been online",
             final=False,
         ),
+        HttpErrorCode.STORAGE_FAILED: HTTP_ERROR_ADVICE[HttpErrorCode.STORAGE_FAILED],
         ErrorCode.UNAVAILABLE: Advice(
             "the recipient could not take it just now; or the relay stops, or ended the session",
             "try again, after a while",
             final=False,
         ),
         ErrorCode.AT_CAPACITY: Advice(
-            "no room for one more connection, challenge, token or key",
+            "no room for one more connection, challenge, token, key or request that waits; some of "
+            "these an address, or a key, has a number of",
             "try again, after a while that grows",
             final=False,
         ),

@@ -26,7 +26,6 @@ from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of
 from agora.relay.http.errors import ApiError, ErrorFrame
 from agora.relay.http.postbox import Asked, Letter, Postbox
 from agora.relay.http.replay import replay
-from agora.relay.http.sessions import unavailable
 from agora.sealing import now_ms
 
 __all__ = ["ROUTES", "until_gone"]
@@ -73,16 +72,13 @@ async def register(
 
 
 @delete("/v1/disconnect", status_code=200)
-async def disconnect(door: ThisDoor, token: ThisToken) -> shapes.Done:
+async def disconnect(request: AnyRequest, door: ThisDoor, token: ThisToken) -> shapes.Done:
     """
     Revoke the token, and end what it has open.
 
     Mail that was not acked waits for other tokens of the same key, and the next one.
     """
-    door.forget_key(token)
-    write_down = door.tokens.revocations.add(token)
-    door.sessions.end(token)
-    await asyncio.to_thread(write_down)
+    await door.revoke(token, address_of(request))
     return shapes.Done()
 
 
@@ -127,7 +123,7 @@ async def send(
             traceparent=_place(trace, data.traceparent),
         )
     )
-    session = door.sessions.of(token)
+    session = door.session_of(token, address_of(request))
     at_most = door.config.http_max_wait
     await session.submit(address_of(request), frame, asked, wait=data.wait, at_most=at_most)
     return _sent(asked)
@@ -234,14 +230,16 @@ async def messages(
     With `wait` the answer comes as soon as there is any (long poll). Mail comes again
     until it is acked; a broadcast comes once.
     """
-    session = door.sessions.of(token)
-    with session.receive(address_of(request)) as postbox:
+    address = address_of(request)
+    session = door.session_of(token, address)
+    waiting = door.waits.one(token.publicKey, address) if wait > 0 else contextlib.nullcontext()
+    with waiting, session.receive(address) as postbox:
         if not postbox.has_letters:
             await door.settle()  # what is in the mailbox is on its way
         at_most = min(wait, door.config.http_max_wait)
         is_there = await _wait_for_mail(door, postbox, at_most, request.receive)
         if not (postbox.is_open or door.is_stopping):
-            raise unavailable()
+            raise session.why_ended()
         found = list(islice(postbox.letters(), limit if is_there else 0))
         has_more = postbox.count > len(found) or postbox.count >= door.config.window_messages
         if not is_head(request):
@@ -249,7 +247,7 @@ async def messages(
     if token.isLegacy:
         told, ids = legacy.plain_mail(found, since=request.query_params.get("since"))
         if ids and not is_head(request):
-            door.sessions.ack(token, address_of(request), ids)
+            session.ack(address, ids)
         return json_answer(legacy.encode_plain(told, has_more=has_more))
     return _mail(found, has_more=has_more)
 
@@ -302,19 +300,22 @@ async def ack(
     They do not come again, to whatever session or token of the key they came. Unknown
     ids change nothing.
     """
-    door.sessions.ack(token, address_of(request), data.ids)
+    address = address_of(request)
+    door.session_of(token, address).ack(address, data.ids)
     return shapes.Done()
 
 
 @post("/v1/nack", status_code=200)
-async def nack(door: ThisDoor, token: ThisToken, data: JSONBody[shapes.Nack]) -> shapes.Done:
+async def nack(
+    request: AnyRequest, door: ThisDoor, token: ThisToken, data: JSONBody[shapes.Nack]
+) -> shapes.Done:
     """
     Have these messages come again, after a while.
 
     For messages that this token was given, and others mean nothing; one that was put off
     too often is given up, and its sender told.
     """
-    door.sessions.of(token).nack(data.ids, data.delayMs / 1000)
+    door.session_of(token, address_of(request)).nack(data.ids, data.delayMs / 1000)
     return shapes.Done()
 
 

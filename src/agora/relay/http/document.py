@@ -133,9 +133,13 @@ def _schemas(config: RelayConfig) -> _Members:
     return schemas
 
 
+_BY_NAME = ("Message", "Presence", "Receipt", "Error")
+"""Types whose name is the event's, and their data's ``type``."""
+
+
 def _event() -> _Members:
     """Return what each event of a stream is, as programs that read streams give it."""
-    kinds = {one.lower(): one for one in ("Message", "Presence", "Receipt", "Error", "Closed")}
+    kinds = {one.lower(): one for one in (*_BY_NAME, "Missed", "Closed")}
     return {
         "title": "Event",
         "description": "One event of the stream, by the fields of its lines.",
@@ -148,7 +152,7 @@ def _event() -> _Members:
                 "contentSchema": {"anyOf": [_reference("schemas", one) for one in kinds.values()]},
                 "description": "JSON: of the type of that name.",
             },
-            "id": {"type": "string", "description": "Of mail: for `Last-Event-ID`."},
+            "id": {"type": "string", "description": "For `Last-Event-ID`."},
         },
         "required": ["event", "data"],
     }
@@ -390,6 +394,8 @@ def _description(config: RelayConfig) -> str:
         "broadcast_cost": str(config.broadcast_cost),
         "max_watched": str(config.max_watched),
         "heartbeat": f"{events.HEARTBEAT_EVERY:g}",
+        "dedup": f"{config.dedup_max_age / 60:g}",
+        "backlog": f"{config.http_backlog_bytes:,}",
     }
     return Template(text).substitute(VECTOR | told)
 
@@ -526,8 +532,8 @@ def _examples() -> _Members:
         "nack": {"ok": True},
         "disconnect": {"ok": True},
         "peers": {"peers": [peer], "total": 1},
-        "events": "retry: 1000\nid: 1f3c9a52-6\n\n"
-        f"event: presence\ndata: {_compact(presence)}\n\n"
+        "events": "retry: 1000\nid: 1f3c9a52-5\n\n"
+        f"id: 1f3c9a52-6\nevent: presence\ndata: {_compact(presence)}\n\n"
         f"id: 1f3c9a52-7\nevent: message\ndata: {_compact(message)}\n\n"
         f"event: closed\ndata: {_compact(closed)}\n\n",
     }

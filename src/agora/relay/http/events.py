@@ -2,10 +2,9 @@
 ``/v1/events``: mail and presence as server-sent events, for as long as the client listens.
 
 Receipts and errors come too, of what was sent and was answered before they were known. An
-event's data is the frame that the node wrote. Mail has an id, by which a
-client that comes back is spared what it has already; presence has none, as its
-present state is told at the beginning. A client behind a proxy that holds a stream back
-asks for the same in answers that end (``wait``).
+event's data is the frame that the node wrote. Each has an id, by which a client that
+comes back is told what it has not got, and spared the rest. A client behind a proxy that
+holds a stream back asks for the same in answers that end (``wait``).
 
 Source: WHATWG HTML, section 9.2, Server-sent events.
 """
@@ -15,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -31,6 +31,7 @@ from agora.relay.http.api import until_gone
 from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of, is_head
 from agora.relay.http.errors import ApiError
 from agora.relay.http.postbox import Postbox, Reader
+from agora.relay.http.sessions import HttpSession
 
 __all__ = ["HEARTBEAT_EVERY", "ROUTES"]
 
@@ -123,6 +124,19 @@ class _Asked:
     last_event_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Behind which number a client goes on, and why something before that is *missed*, if so."""
+
+    after: int | None
+    missed: str = ""
+
+    @property
+    def told(self) -> str:
+        """The event that says so."""
+        return f'event: missed\ndata: {{"reason":"{self.missed}"}}\n\n' if self.missed else ""
+
+
 class _Events:
     """One stream, as the ASGI application that writes it."""
 
@@ -140,28 +154,42 @@ class _Events:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write events until the client, the session, the token or the relay ends it."""
-        session = self._door.sessions.of(self._token)
-        with session.listen(self._address, receives=self._asked.receives) as postbox:
-            reader = Reader(self._resumed(postbox), self._asked.watched)
+        with self._listening(waits=True) as (session, postbox):
+            start = self._start(postbox)
+            reader = postbox.reader(self._asked.watched, after=start.after)
             with postbox.reading(reader), session.watch(postbox, reader):
+                await self._begin(postbox, reader, start, send)
                 await self._write(postbox, reader, receive, send)
 
-    def _resumed(self, postbox: Postbox) -> int:
-        """Return what the client has got of this session's mail; of another's it is unknown."""
-        number = self._asked.last_event_id.partition("-")[2]
-        is_known = self._is_of(postbox) and number.isdecimal() and len(number) < 20
-        return int(number) if is_known else 0
+    @contextlib.contextmanager
+    def _listening(self, *, waits: bool) -> Iterator[tuple[HttpSession, Postbox]]:
+        """Have a session that tells of events, as one of the requests that wait if it does."""
+        door, token, address = self._door, self._token, self._address
+        session = door.session_of(token, address)
+        waiting = door.waits.one(token.publicKey, address) if waits else contextlib.nullcontext()
+        with waiting, session.listen(address, receives=self._asked.receives) as postbox:
+            yield session, postbox
 
-    def _is_of(self, postbox: Postbox) -> bool:
-        return self._asked.last_event_id.partition("-")[0] == _short(postbox)
+    def _start(self, postbox: Postbox) -> _Start:
+        """Return where the client goes on: an id of another session says nothing here."""
+        if not self._asked.last_event_id:
+            return _Start(None)
+        session, _, text = self._asked.last_event_id.partition("-")
+        if session != _short(postbox) or not (text.isdecimal() and len(text) < 20):
+            return _Start(None, missed="unknown")
+        number = int(text)
+        if postbox.knows(number):
+            return _Start(number)
+        is_ahead = number > postbox.last
+        return _Start(None, "unknown") if is_ahead else _Start(number, "overflow")
 
-    async def _begin(self, postbox: Postbox, reader: Reader, send: Send) -> None:
+    async def _begin(self, postbox: Postbox, reader: Reader, start: _Start, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         # Something at once: who waits for it knows that nobody holds the stream back.
-        await _send_some(send, f"retry: {_RETRY_MS}\nid: {_short(postbox)}-{reader.last}\n\n")
+        first = f"retry: {_RETRY_MS}\nid: {_short(postbox)}-{postbox.start_of(reader)}\n\n"
+        await _send_some(send, first + start.told)
 
     async def _write(self, postbox: Postbox, reader: Reader, receive: Receive, send: Send) -> None:
-        await self._begin(postbox, reader, send)
         async with asyncio.TaskGroup() as group:
             gone = group.create_task(until_gone(receive))
             gone.add_done_callback(lambda task: postbox.changed.set())
@@ -214,22 +242,26 @@ class _Poll(_Events):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write what there is, or what comes next."""
-        session = self._door.sessions.of(self._token)
-        with session.listen(self._address, receives=self._asked.receives) as postbox:
-            is_resumed = self._is_of(postbox)
-            reader = session.poll(postbox, self._asked.watched, is_resumed=is_resumed)
-            reader.last = self._resumed(postbox)
-            await self._door.settle()  # what is in the mailbox is on its way
-            await self._write(postbox, reader, receive, send)
+        with self._listening(waits=self._at_most > 0) as (session, postbox):
+            start = self._start(postbox)
+            reader = postbox.reader(self._asked.watched, after=start.after)
+            is_resumed = start.after is not None and not start.missed
+            with postbox.reading(reader):
+                session.watch_on(postbox, reader, is_resumed=is_resumed)
+                await self._door.settle()  # what is in the mailbox is on its way
+                await self._begin(postbox, reader, start, send)
+                at_most = 0.0 if start.missed else self._at_most
+                await self._write_next(postbox, reader, at_most, receive, send)
 
-    async def _write(self, postbox: Postbox, reader: Reader, receive: Receive, send: Send) -> None:
-        await self._begin(postbox, reader, send)
+    async def _write_next(
+        self, postbox: Postbox, reader: Reader, at_most: float, receive: Receive, send: Send
+    ) -> None:
         async with asyncio.TaskGroup() as group:
             gone = group.create_task(until_gone(receive))
             gone.add_done_callback(lambda task: postbox.changed.set())
             text = ""
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._at_most):
+                async with asyncio.timeout(at_most):
                     while not (gone.done() or self._is_over(postbox)):
                         postbox.changed.clear()
                         if text := _next(postbox, reader):
@@ -243,19 +275,12 @@ class _Poll(_Events):
 
 def _next(postbox: Postbox, reader: Reader) -> str:
     """Return the events that wait for *reader*, as far as they go out at once."""
-    texts = [f"event: {_kind(one)}\ndata: {one}\n\n" for one in reader.take()]
-    given, size = [], 0
-    for letter in postbox.letters(after=reader.last):
-        if size > _WRITE_AT_ONCE:
-            break
-        given.append(letter)
-        size += len(letter.text)
-        texts.append(
-            f"id: {_short(postbox)}-{letter.number}\nevent: message\ndata: {letter.text}\n\n"
-        )
-        reader.last = letter.number
-    postbox.give(given)
-    return "".join(texts)
+    return "".join(
+        [
+            f"id: {_short(postbox)}-{number}\nevent: {_kind(text)}\ndata: {text}\n\n"
+            for number, text in postbox.take(reader, at_most=_WRITE_AT_ONCE)
+        ]
+    )
 
 
 def _kind(text: str) -> str:

@@ -166,7 +166,7 @@ async def send_unsigned(request: AnyRequest) -> Response[Any] | None:
     envelope = _sealed(door, token, asked)
     answers = Asked(envelope.id, {str(asked.to)})
     frame = encode_submit(str(asked.to), envelope.wire_text)
-    session = door.sessions.of(token)
+    session = door.session_of(token, address_of(request))
     wait = door.config.http_max_wait
     await session.submit(address_of(request), frame, answers, at_most=wait)
     if answers.errors:

@@ -119,6 +119,7 @@ class HttpServer:
         """Return when all answers are written, or when that took too long."""
         if self._state.tasks:
             await asyncio.wait(list(self._state.tasks), timeout=timeout)
+        await self._door.finish()
 
     def drop_all(self) -> None:
         """End whatever is left, now."""

@@ -29,6 +29,7 @@ __all__ = [
     "ErrorAnswer",
     "Message",
     "Messages",
+    "Missed",
     "Nack",
     "Peer",
     "Peers",
@@ -449,6 +450,18 @@ class Presence(msgspec.Struct, tag_field="type", tag="presence"):
 
     online: list[Peer]
     offline: list[PeerId]
+
+
+class Missed(msgspec.Struct):
+    """That events were lost which nobody can tell again: the data of an event `missed`."""
+
+    reason: Annotated[
+        Literal["overflow", "unknown"],
+        Meta(
+            description="`overflow`: they were more than the relay keeps. `unknown`: the session "
+            "of that id has ended."
+        ),
+    ]
 
 
 class Closed(msgspec.Struct):
