@@ -74,8 +74,8 @@ async def events(
         str,
         HeaderParameter(
             name="Last-Event-ID",
-            description="The id that came last, to go on behind it; one that means nothing is "
-            "passed over.",
+            description="The id that came last, to go on behind it; where that cannot be, `missed` "
+            "comes first.",
         ),
     ] = "",
 ) -> ASGIApp:
