@@ -304,8 +304,10 @@ class Recipient:
 
     def _sent(self, envelope_id: str) -> InFlight | None:
         """Return what is known of a message that some session was sent."""
-        found = (feed.in_flight(envelope_id) for feed in self._feeds.values())
-        return next(filter(None, found), None)
+        for feed in self._feeds.values():
+            if (sent := feed.in_flight(envelope_id)) is not None:
+                return sent
+        return None
 
     def let_go(self, session: SessionId, envelope_id: str) -> list[Action]:
         """*session* does not keep any more what another one has settled: its place is free."""

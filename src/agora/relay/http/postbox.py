@@ -185,7 +185,9 @@ class Postbox:
     @property
     def unsent_bytes(self) -> int:
         """Bytes that no request has got; what waits to be acked is bounded by the window."""
-        return self._ungiven_bytes + sum([one.unread_bytes for one in self._readers])
+        # The longest way behind, not all ways together: what several have to read is kept once.
+        behind = max([one.unread_bytes for one in self._readers], default=0)
+        return self._ungiven_bytes + behind
 
     def send(self, text: str) -> None:
         """Take one frame."""

@@ -411,7 +411,8 @@ class HttpSessions:
 
     def _forget(self, session: HttpSession) -> None:
         token = session.token
-        if self._by_token.pop(token.jti, None) is not None:
+        if self._by_token.get(token.jti) is session:  # else another has begun since
+            del self._by_token[token.jti]
             self._shares.give_back(session.address)
         if self._metadata.get(token.publicKey) is token.metadata:
             self._metadata.pop(token.publicKey, None)
