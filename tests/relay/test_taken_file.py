@@ -10,7 +10,9 @@ import pytest
 from agora.protocol.relay.admission import Remembered
 from agora.relay.taken_file import read_taken, write_taken
 
-TAKEN = Remembered(frozenset({"one", "two"}), frozenset({"three"}), 1.0, 2.0)
+TAKEN = Remembered(("one", "", "two"), ((2.0, 1), (1.0, 3)))
+
+MISCOUNTED = b'{"lastPosition":7,"atMs":5000,"ids":["one"],"marks":[[1.0,2]]}'
 
 
 def write(path: Path, *, last_position: int = 7) -> None:
@@ -22,7 +24,7 @@ def test_what_was_written_is_read_and_is_older_by_the_time_between(tmp_path: Pat
 
     read = read_taken(tmp_path / "taken-ids", last_position=7, now_ms=8_000)
 
-    assert read == Remembered(TAKEN.young, TAKEN.old, 4.0, 5.0)
+    assert read == Remembered(TAKEN.ids, ((5.0, 1), (4.0, 3)))
 
 
 def test_a_clock_that_went_back_makes_nothing_younger(tmp_path: Path) -> None:
@@ -45,7 +47,7 @@ def test_what_is_of_other_mailboxes_is_not_said_of_these(tmp_path: Path) -> None
     assert read_taken(tmp_path / "taken-ids", last_position=7, now_ms=8_000) is None
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"lastPosition":7'])
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"lastPosition":7', MISCOUNTED])
 def test_a_damaged_file_is_none_and_is_said(
     tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:

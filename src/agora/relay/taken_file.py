@@ -24,10 +24,8 @@ _log = logging.getLogger("agora.relay")
 class _Kept(msgspec.Struct):
     lastPosition: int  # of the mailboxes then: what is said of others is not said of these
     atMs: int
-    young: frozenset[str]
-    old: frozenset[str]
-    youngAge: float
-    oldAge: float
+    ids: tuple[str, ...]
+    marks: tuple[tuple[float, int], ...]
 
 
 _DECODER = msgspec.json.Decoder(_Kept)
@@ -60,10 +58,12 @@ def read_taken(path: Path, *, last_position: int, now_ms: int) -> Remembered | N
         return None
     try:
         kept = _DECODER.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        if any(count > len(kept.ids) for _, count in kept.marks):
+            raise ValueError("it counts more ids than it has")
+    except ValueError as error:  # msgspec's and Unicode's are, too
         _log.warning("taken ids not read", extra={"fields": {"error": str(error)}})
         return None
     if kept.lastPosition != last_position:
         return None
-    then = Remembered(kept.young, kept.old, kept.youngAge, kept.oldAge)
+    then = Remembered(kept.ids, kept.marks)
     return then.after(max(0.0, (now_ms - kept.atMs) / 1000))
