@@ -99,6 +99,8 @@ _BEHIND = (
 
 _OLDEST = "SELECT number, size FROM retained ORDER BY number"
 
+_MOMENTS = "SELECT number, acked_ms FROM retained ORDER BY number LIMIT ?"
+
 _OLDEST_OF = (
     "SELECT number, size FROM retained WHERE recipient_hash = ? AND recipient = ? "
     "ORDER BY acked_ms, number"
@@ -214,10 +216,8 @@ class RetainedTable:
             self._database.execute(
                 "UPDATE retained SET acked_ms = ? WHERE acked_ms > ?", (now_ms, now_ms)
             )
-        oldest = self._all(
-            "SELECT number, acked_ms FROM retained ORDER BY number LIMIT ?", max_messages
-        )
-        old = [(number,) for number, _ in takewhile(lambda row: row[1] < before_ms, oldest)]
+        with closing(self._database.execute(_MOMENTS, (max_messages,))) as rows:
+            old = [(number,) for number, _ in takewhile(lambda row: row[1] < before_ms, rows)]
         if old:
             self._begin()
             self._database.executemany(_DROP, old)
