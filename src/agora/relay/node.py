@@ -568,51 +568,44 @@ class Node:
 
     def _remove_ids(self, action: RemoveIds) -> None:
         peer, ids = action.peer, action.ids
-        senders: list[tuple[PeerId, str]] = []
 
-        def found(result: tuple[tuple[PeerId, str], ...] | Exception) -> None:
-            if isinstance(result, Exception):
-                self._log_failure(result)
-            else:
-                senders.extend(result)
-
-        def removed(result: Exception | None) -> None:
+        def removed(result: _Removed) -> None:
             self._log_failure(result)
-            now, has_worked = self._clock(), result is None
+            has_worked = not isinstance(result, Exception)
+            senders = () if result is None or isinstance(result, Exception) else result
             self._carry_out(
                 self._router.mailroom.removed(
-                    peer,
-                    ids,
-                    now,
-                    has_worked=has_worked,
-                    senders=tuple(senders) if has_worked else (),
+                    peer, ids, self._clock(), has_worked=has_worked, senders=senders
                 )
             )
 
-        if action.nameless:
-            # While they are there; what is known already needs no look.
-            self._writer.submit(lambda mailbox: mailbox.senders_of(peer, action.nameless), found)
-        self._take_out(RemoveMail(peer, ids=ids, acked_ms=self._retained_ms()), removed)
+        work = RemoveMail(peer, ids=ids, acked_ms=self._retained_ms())
+        self._take_out(work, removed, nameless=action.nameless)
 
-    def _take_out(self, work: RemoveMail, done: Callable[[Exception | None], None]) -> None:
+    def _take_out(
+        self, work: RemoveMail, done: Callable[[_Removed], None], *, nameless: tuple[str, ...] = ()
+    ) -> None:
         """Remove mail; where that fails with a copy retained, without: what was acked must go."""
+        # What is known is removed together with what others remove, at a fraction of the cost.
+        job: _Removal = partial(_remove_nameless, work, nameless) if nameless else work
         if work.acked_ms is None:
-            self._writer.submit(work, done)
+            self._writer.submit(job, done)
             return
 
-        def without_copy(why: Exception, result: Exception | None) -> None:
-            if result is None:
+        def without_copy(why: Exception, result: _Removed) -> None:
+            if not isinstance(result, Exception):
                 self._not_retained(work.recipient, len(work.ids or work.positions), str(why))
             done(result)
 
-        def removed(result: Exception | None) -> None:
-            if result is None:
+        def removed(result: _Removed) -> None:
+            if not isinstance(result, Exception):
                 done(result)
-            else:
-                bare = replace(work, acked_ms=None)
-                self._writer.submit(bare, partial(without_copy, result))
+                return
+            bare = replace(work, acked_ms=None)
+            again: _Removal = partial(_remove_nameless, bare, nameless) if nameless else bare
+            self._writer.submit(again, partial(without_copy, result))
 
-        self._writer.submit(work, removed)
+        self._writer.submit(job, removed)
 
     def _retained_ms(self) -> int | None:
         """Return the moment at which what is acked now is retained; None where nothing is."""
@@ -761,6 +754,18 @@ _FOREVER_MS = 2**63 - 1
 """Milliseconds since the Unix epoch that nothing was acked behind."""
 
 _FREQUENT = frozenset({"message", "stored", "broadcast"})
+
+
+_Senders = tuple[tuple[PeerId, str], ...]
+_Removed = _Senders | Exception | None
+_Removal = Callable[[Mailbox], _Senders | None]
+
+
+def _remove_nameless(work: RemoveMail, nameless: tuple[str, ...], mailbox: Mailbox) -> _Senders:
+    """Remove mail, and return who sent what is *nameless* of it."""
+    senders = mailbox.senders_of(work.recipient, nameless)
+    work(mailbox)
+    return senders
 
 
 def _is_milestone(count: int) -> bool:
