@@ -231,15 +231,15 @@ class Limits:
     dedup_max_envelope_ids: int = _bound(
         200_000,
         unit="ids",
-        help="how many taken envelopes are remembered at most",
-        reason="ten minutes of 300 messages a second, in some 35 MB",
-        overflow="the older half is forgotten; the recipient's own memory settles what comes twice",
-        minimum=2,
+        help="how many taken envelopes are remembered",
+        reason="ten minutes of 300 messages a second, in some 40 MB",
+        overflow="the oldest is forgotten; the recipient's own memory settles what comes twice",
+        minimum=1,
     )
     dedup_max_age: float = _bound(
         600.0,
         unit="s",
-        help="how long a taken envelope is remembered at least; twice as long at most",
+        help="how long a taken envelope is remembered",
         reason="longer than any client waits before it sends again",
         minimum=0.0,
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from http import HTTPStatus
 from struct import Struct
+from typing import Final
 
 from agora.codes import CloseCode
 from agora.relay.upgrade import answer_upgrade
@@ -158,19 +159,26 @@ def ping_frame(payload: bytes) -> bytes:
 
 # RFC 6455 section 5.2
 
-_TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
-"""First bytes: FIN, no RSV bit, and the opcode."""
+# First bytes: FIN, no RSV bit, and the opcode.
+_TEXT: Final = 0x81
+_BINARY: Final = 0x82
+_CLOSE: Final = 0x88
+_PING: Final = 0x89
+_PONG: Final = 0x8A
 
-_ORDINARY = frozenset({_TEXT, _BINARY, _PING, _PONG})
+_ORDINARY: Final = frozenset({_TEXT, _BINARY, _PING, _PONG})
 
-_KNOWN_OPCODES = frozenset({0, 1, 2, 8, 9, 10})
+_KNOWN_OPCODES: Final = frozenset({0, 1, 2, 8, 9, 10})
 
-_SHORT, _IN_16_BITS, _IN_64_BITS = 125, 126, 127
-"""The largest length that is in the second byte itself, and what says that it follows."""
+# The largest length that is in the second byte itself, and what says that it follows.
+_SHORT: Final = 125
+_IN_16_BITS: Final = 126
+_IN_64_BITS: Final = 127
 
-_MASKED = 0x80
+_MASKED: Final = 0x80
 
-_HEAD_16, _HEAD_64 = Struct("!BBH"), Struct("!BBQ")
+_HEAD_16: Final = Struct("!BBH")
+_HEAD_64: Final = Struct("!BBQ")
 
 
 def _span(data: bytes | bytearray, at: int, most: int) -> tuple[int, int] | None:

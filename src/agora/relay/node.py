@@ -461,9 +461,7 @@ class Node:
     def _deliver(self, action: Deliver) -> None:
         # Every session is tried: a list, not a generator, so that `any` stops nothing.
         was_taken = any([self._send(session_id, action.text) for session_id in action.to])
-        self._carry_out(
-            self._router.mailroom.handed_over(action, self._clock(), was_taken=was_taken)
-        )
+        self._carry_out(self._router.mailroom.handed_over(action, was_taken=was_taken))
 
     def _end(self, action: Close) -> None:
         self._close(action.session, action.code)

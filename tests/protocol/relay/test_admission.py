@@ -160,60 +160,58 @@ def test_what_has_no_timestamp_is_for_others_to_refuse(timestamp: Json) -> None:
 FIRST, SECOND, THIRD = (("alice", "bob", identifier) for identifier in "123")
 
 
-def test_what_was_taken_is_known_for_the_window_and_not_for_three() -> None:
+def test_what_was_taken_is_known_until_the_window_is_over() -> None:
     window = ReplayWindow(max_ids=10, max_age=600.0)
-    window.add(FIRST, 0.0)
+    window.add(FIRST)
+    window.forget_old(1.0)
 
-    window.forget_old(600.0)
+    window.forget_old(601.0)
     assert window.has(FIRST)
-    window.forget_old(600.1)
-    window.forget_old(1200.2)
+    window.forget_old(601.1)
     assert not window.has(FIRST)
 
 
-def test_what_came_last_before_the_window_turned_is_known_for_the_whole_of_it() -> None:
+def test_what_came_later_is_known_for_longer() -> None:
     window = ReplayWindow(max_ids=10, max_age=600.0)
-    window.add(FIRST, 0.0)
-    window.add(SECOND, 600.0)
+    window.add(FIRST)
+    window.forget_old(1.0)
+    window.add(SECOND)
+    window.forget_old(2.0)
 
-    for now in (601.0, 1200.0):
-        window.forget_old(now)
+    window.forget_old(602.0)
 
-    assert window.has(SECOND)
+    assert [window.has(FIRST), window.has(SECOND)] == [False, True]
 
 
 def test_sender_recipient_and_id_together_make_a_repeat() -> None:
     window = ReplayWindow(max_ids=10, max_age=600.0)
-    window.add(("alice", "bob", "1"), 0.0)
+    window.add(("alice", "bob", "1"))
 
     assert not window.has(("carol", "bob", "1"))
     assert not window.has(("alice", "carol", "1"))
     assert not window.has(("alice", "bob", "2"))
 
 
-def test_at_the_bound_the_older_half_is_forgotten() -> None:
-    window = ReplayWindow(max_ids=4, max_age=600.0)
-    keys = [("alice", "bob", str(number)) for number in range(5)]
-    for key in keys:
-        window.add(key, 0.0)
+def test_at_the_bound_the_oldest_is_forgotten() -> None:
+    window = ReplayWindow(max_ids=2, max_age=600.0)
+    for key in (FIRST, SECOND, THIRD):
+        window.add(key)
 
-    assert [window.has(key) for key in keys] == [False, False, True, True, True]
+    assert [window.has(key) for key in (FIRST, SECOND, THIRD)] == [False, True, True]
 
 
-def test_no_more_are_remembered_than_may_be() -> None:
-    window = ReplayWindow(max_ids=10, max_age=600.0)
-    sizes = []
-    for number in range(100):
-        window.add(("alice", "bob", str(number)), 0.0)
-        sizes.append(len(window))
+def test_what_is_seen_again_is_no_younger() -> None:
+    window = ReplayWindow(max_ids=2, max_age=600.0)
+    for key in (FIRST, SECOND, FIRST, THIRD):
+        window.add(key)
 
-    assert max(sizes) == 10
-    assert min(sizes[10:]) == 6
+    assert not window.has(FIRST)
+    assert len(window) == 2
 
 
 def test_what_was_discarded_was_never_taken() -> None:
     window = ReplayWindow(max_ids=2, max_age=600.0)
-    window.add(FIRST, 0.0)
+    window.add(FIRST)
 
     window.discard(FIRST)
     window.discard(SECOND)
@@ -223,22 +221,34 @@ def test_what_was_discarded_was_never_taken() -> None:
 
 def test_what_is_too_old_takes_no_memory() -> None:
     window = ReplayWindow(max_ids=10, max_age=600.0)
-    window.add(FIRST, 0.0)
-    window.forget_old(601.0)
-    window.add(SECOND, 900.0)
+    window.add(FIRST)
+    window.forget_old(1.0)
+    window.add(SECOND)
 
-    window.forget_old(1202.0)
+    window.forget_old(602.0)
 
     assert len(window) == 1
 
 
 def test_what_was_taken_again_counts_from_then_on() -> None:
     window = ReplayWindow(max_ids=10, max_age=600.0)
-    window.add(FIRST, 0.0)
-    window.forget_old(601.0)
-    window.add(FIRST, 700.0)
+    window.add(FIRST)
+    for now in (1.0, 602.0):
+        window.forget_old(now)
+    window.add(FIRST)
 
-    window.forget_old(1250.0)
+    for now in (603.0, 1203.0):
+        window.forget_old(now)
 
     assert window.has(FIRST)
-    assert len(window) == 1
+
+
+def test_a_window_that_shrinks_keeps_the_latest() -> None:
+    window = ReplayWindow(max_ids=3, max_age=600.0)
+    for key in (FIRST, SECOND, THIRD):
+        window.add(key)
+
+    window.change(max_ids=1, max_age=600.0, is_enabled=True)
+    assert [window.has(key) for key in (FIRST, SECOND, THIRD)] == [False, False, True]
+    window.change(max_ids=1, max_age=600.0, is_enabled=False)
+    assert len(window) == 0

@@ -189,13 +189,13 @@ def test_one_envelope_to_two_recipients_is_two_deliveries() -> None:
     assert carol.hears() == ["alice: hi"]
 
 
-def test_after_twice_the_replay_window_a_duplicate_is_taken_again() -> None:
+def test_after_the_replay_window_a_duplicate_is_taken_again() -> None:
     talk = Conversation(dedup_max_age=600.0)
     alice, bob = talk.meet("alice", "bob")
     letter = alice.sends(bob, "hi")
 
-    talk.pass_time(601.0)
-    talk.pass_time(601.0)
+    talk.pass_time(1.0)
+    talk.pass_time(600.1)
     alice.submits(letter, bob)
 
     assert bob.hears() == ["alice: hi"] * 2

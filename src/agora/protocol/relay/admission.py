@@ -8,6 +8,7 @@ costs the relay. Whatever is refused is a :class:`Refusal`, which becomes the
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple, TypeGuard
 
 from agora.canonical import json_text
@@ -33,69 +34,68 @@ class ReplayWindow:
     sender never blocks another's. Only what was fully checked and taken is
     remembered, so a refused envelope can be sent again. One without an id never is.
 
-    They are two sets. What is taken goes into the young one. When the first in it is as old
-    as the window, or it holds half of what may be remembered, it becomes the old one, and the
-    old one is let go of as a whole: no envelope costs time to be forgotten, and none carries
-    its own. So each is known for as long as the window, and at most twice as long.
+    The first taken is the first forgotten, and seeing it again does not make it younger. None
+    carries its own time, which would cost more than the rest: what was taken between two calls
+    of :meth:`forget_old` is as old as the later of them.
 
     Args:
-        max_ids: How many are remembered at most; the later half of them always is. At least two.
-        max_age: For how many seconds at least.
+        max_ids: How many are remembered.
+        max_age: For how many seconds.
         is_enabled: Whether any is.
     """
 
     def __init__(self, *, max_ids: int, max_age: float, is_enabled: bool = True) -> None:
         self.is_enabled = is_enabled
-        self._max_young = max_ids // 2
+        self._max_ids = max_ids
         self._max_age = max_age
-        self._young: set[str] = set()
-        self._old: set[str] = set()
-        self._young_since = 0.0
-        self._old_since = 0.0
+        self._taken: set[str] = set()
+        self._order: deque[str] = deque()
+        self._forgotten = 0
+        self._marks: deque[tuple[float, int]] = deque()  # at what time how many had been taken
 
     def change(self, *, max_ids: int, max_age: float, is_enabled: bool) -> None:
         """Remember more or less from now on, or nothing."""
         self.is_enabled = is_enabled
-        self._max_young = max_ids // 2
+        self._max_ids = max_ids
         self._max_age = max_age
-        if not is_enabled:
-            self._young, self._old = set(), set()
+        while len(self._order) > (max_ids if is_enabled else 0):
+            self._forget_oldest()
 
     def has(self, key: tuple[str, str, str]) -> bool:
         """Tell whether *key* was taken within the window."""
-        fingerprint = _fingerprint(key)
-        return fingerprint in self._young or fingerprint in self._old
+        return _fingerprint(key) in self._taken
 
-    def add(self, key: tuple[str, str, str], now: float) -> None:
-        """Remember *key*; at the bound the older half is forgotten."""
+    def add(self, key: tuple[str, str, str]) -> None:
+        """Remember *key*; at the bound the oldest is forgotten."""
         if not (self.is_enabled and key[2]):
             return
-        if len(self._young) >= self._max_young:
-            self._turn(now)
-        if not self._young:
-            self._young_since = now
-        self._young.add(_fingerprint(key))
+        fingerprint = _fingerprint(key)
+        if fingerprint in self._taken:
+            return
+        self._taken.add(fingerprint)
+        self._order.append(fingerprint)
+        if len(self._order) > self._max_ids:
+            self._forget_oldest()
 
     def discard(self, key: tuple[str, str, str]) -> None:
         """Forget *key*: it was not taken after all."""
-        fingerprint = _fingerprint(key)
-        self._young.discard(fingerprint)
-        self._old.discard(fingerprint)
+        # Its place is left: taken again, it may be forgotten a little early.
+        self._taken.discard(_fingerprint(key))
 
     def forget_old(self, now: float) -> None:
-        """Let go of what is older than the window; to be called now and then."""
-        if self._old and now - self._old_since > self._max_age:
-            self._old = set()
-        if self._young and now - self._young_since > self._max_age:
-            self._turn(now)
+        """Let go of what is older than the window; to be called about once a second."""
+        self._marks.append((now, self._forgotten + len(self._order)))
+        while now - self._marks[0][0] > self._max_age:
+            _, ever_taken = self._marks.popleft()
+            while self._forgotten < ever_taken:
+                self._forget_oldest()
 
-    def _turn(self, now: float) -> None:
-        """Make the young ones the old ones, the last of which may have come just now."""
-        self._old, self._young = self._young, set()
-        self._old_since = now
+    def _forget_oldest(self) -> None:
+        self._taken.discard(self._order.popleft())
+        self._forgotten += 1
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._taken)
 
 
 def _fingerprint(key: tuple[str, str, str]) -> str:

@@ -143,13 +143,13 @@ class Mailroom:
         self._last_position += 1
         return replace(mail, position=self._last_position)
 
-    def handed_over(self, action: Deliver, now: float, *, was_taken: bool) -> list[Action]:
+    def handed_over(self, action: Deliver, *, was_taken: bool) -> list[Action]:
         """A delivery to sessions that cannot ack was written, or there was none to take it."""
         mail, ticket = action.mail, action.ticket
         if ticket is None:
             return []
         if was_taken:
-            self.taken.add((mail.sender, mail.recipient, mail.envelope_id), now)
+            self.taken.add((mail.sender, mail.recipient, mail.envelope_id))
             return [Settle(ticket, Receipt(mail.envelope_id, mail.recipient, ReceiptStatus.SENT))]
         text = f"Failed to relay message: no connection of {mail.recipient} could take it"
         refusal = Refusal(ErrorCode.UNAVAILABLE, text)
@@ -329,7 +329,7 @@ class Mailroom:
         """If *told*, which is not safe, is a bounce, its reason is there as if nothing had been."""
         if reason := self._reason_of(told):
             mail = reason.mail
-            self.taken.add((mail.sender, mail.recipient, mail.envelope_id), now)
+            self.taken.add((mail.sender, mail.recipient, mail.envelope_id))
             if recipient := self._recipients.get(PeerId(mail.recipient)):
                 recipient.kept(mail, now, wanted_at=reason.wanted_at)
                 self._mind(recipient)

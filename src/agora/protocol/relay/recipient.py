@@ -197,7 +197,7 @@ class Recipient:
         told: list[Action] = []
         if held := self._held.at(mail.position):  # else it was acked meanwhile, and told so
             self._held.let_go(held)
-            told = self._answer_all(held, ReceiptStatus.STORED, now)
+            told = self._answer_all(held, ReceiptStatus.STORED)
         return told + [action for feed in self._feeds.values() for action in _bring(feed, mail)]
 
     def not_stored(self, mail: Mail, refusal: Refusal, now: float) -> list[Action]:
@@ -211,7 +211,7 @@ class Recipient:
             return []
         self._held.let_go(held)
         if refusal.code is ErrorCode.DUPLICATE:  # it is there: what follows it may come
-            self._remember(mail.sender, mail.envelope_id, now)
+            self._remember(mail.sender, mail.envelope_id)
         return [Settle(ticket, refusal) for ticket in held.tickets]
 
     # Mail goes out
@@ -281,9 +281,9 @@ class Recipient:
                 self._held.let_go(held)
                 if self._limits.retain and not held.is_storing:  # else it is, when it is removed
                     actions.append(Retain(held.mail))
-                actions += self._answer_all(held, ReceiptStatus.DELIVERED, now)
+                actions += self._answer_all(held, ReceiptStatus.DELIVERED)
             elif entry is not None:
-                self._remember(entry.sender, envelope_id, now)
+                self._remember(entry.sender, envelope_id)
         if self._removals:
             actions += self._removals.ask()
         if feed and feed.wants_page:
@@ -338,7 +338,7 @@ class Recipient:
         confirmed = feed.confirm(pong_payload)
         for entry in confirmed:
             self._note_settled(entry.envelope_id)
-            self._remember(entry.sender, entry.envelope_id, now)
+            self._remember(entry.sender, entry.envelope_id)
         positions = tuple(entry.position for entry in confirmed)
         actions: list[Action] = [Remove(self.peer, positions, is_settled=True)] if positions else []
         return actions + self._read_on(feed)
@@ -419,8 +419,8 @@ class Recipient:
 
     # Words
 
-    def _answer_all(self, held: Held, status: ReceiptStatus, now: float) -> list[Action]:
-        self._remember(held.mail.sender, held.mail.envelope_id, now)
+    def _answer_all(self, held: Held, status: ReceiptStatus) -> list[Action]:
+        self._remember(held.mail.sender, held.mail.envelope_id)
         receipt = Receipt(held.mail.envelope_id, self.peer, status)
         answers: list[Action] = [Settle(ticket, receipt) for ticket in held.tickets[:1]]
         if len(held.tickets) > 1:
@@ -428,8 +428,8 @@ class Recipient:
             answers += [Settle(ticket, of_repeat) for ticket in held.tickets[1:]]
         return answers
 
-    def _remember(self, sender: str, envelope_id: str, now: float) -> None:
-        self._taken.add((sender, self.peer, envelope_id), now)
+    def _remember(self, sender: str, envelope_id: str) -> None:
+        self._taken.add((sender, self.peer, envelope_id))
 
     def _note_settled(self, envelope_id: str) -> None:
         is_fetching = False

@@ -297,7 +297,7 @@ class Router:
             known_id = parcel.envelope_id
             return [Settle(ticket, duplicate(known_id, EVERYONE).about(known_id, None))]
         self._spend(member, self._limits.broadcast_cost, now)
-        self.mailroom.taken.add((parcel.sender, EVERYONE, parcel.envelope_id), now)
+        self.mailroom.taken.add((parcel.sender, EVERYONE, parcel.envelope_id))
         text = encode_delivery(member.peer, parcel.text, self.registry.name_of(member))
         others = self.registry.presence.sessions_of_others(member.peer)
         receipt = Receipt(parcel.envelope_id, EVERYONE, ReceiptStatus.SENT, len(others))
