@@ -96,6 +96,10 @@ class Door:
     def ping(self, payload: bytes) -> None:
         """Count nothing: a heartbeat."""
 
+    def withdraw(self, envelope_id: str) -> bool:
+        """Keep nothing."""
+        return False
+
     def close(self, code: CloseCode) -> None:
         """Fail: nobody is closed here."""
         raise AssertionError(code)

@@ -88,6 +88,10 @@ class Door:
     def ping(self, payload: bytes) -> None:
         """Leave it unanswered."""
 
+    def withdraw(self, envelope_id: str) -> bool:
+        """Keep nothing."""
+        return False
+
     def close(self, code: CloseCode) -> None:
         """Nothing here is closed for a good reason."""
         raise AssertionError(code)

@@ -247,8 +247,8 @@ JSON_OBJECTS = {
     "ignored": "`publicKey`, `name`",
     "policy": "`policy`",
     "mailbox list": "`event` (`mailbox`), `recipient`, `messages`, `bytes`, `deadLetters`, "
-    "`oldestMs`; at the end `event` (`total`), `mailboxes`, `messages`, `bytes`, `deadLetters`, "
-    "`pins`",
+    "`oldestMs`, `retained` (acked, where any is); at the end `event` (`total`), `mailboxes`, "
+    "`messages`, `bytes`, `deadLetters`, `pins`",
     "mailbox dead": "`event` (`dead_letter`), `id`, `from`, `to`, `nacks`, `storedMs`, `diedMs`, "
     "`damaged`, `envelope` (with `--show`)",
     "mailbox pins": "`event` (`total`), `pins`; with `--list` `event` (`pin`), `publicKey`",

@@ -55,12 +55,14 @@ class HttpErrorCode(StrEnum):
 
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    UNKNOWN_METHOD = "unknown_method"
     REQUEST_TIMEOUT = "request_timeout"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     HEADERS_TOO_LARGE = "headers_too_large"
     PRIVATE_KEY_REFUSED = "private_key_refused"
     NOT_ENABLED = "not_enabled"
     UNAUTHORIZED = "unauthorized"
+    STORAGE_FAILED = "storage_failed"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -213,6 +215,9 @@ HTTP_ERROR_ADVICE: dict[HttpErrorCode, Advice] = {
         "use one of them",
         final=True,
     ),
+    HttpErrorCode.UNKNOWN_METHOD: Advice(
+        "the method is none that HTTP has", "correct the program", final=True
+    ),
     HttpErrorCode.REQUEST_TIMEOUT: Advice(
         "the request was not there as a whole within `--http-request-timeout`",
         "send it again",
@@ -240,6 +245,12 @@ HTTP_ERROR_ADVICE: dict[HttpErrorCode, Advice] = {
     HttpErrorCode.UNAUTHORIZED: Advice(
         "the admin token is missing or wrong", "give the one that is set or was printed", final=True
     ),
+    HttpErrorCode.STORAGE_FAILED: Advice(
+        "the token is revoked, but the disk did not take that: it would be good again if the relay "
+        "were restarted before it does",
+        "nothing: the relay tries again by itself",
+        final=False,
+    ),
     HttpErrorCode.INTERNAL_ERROR: Advice(
         "a fault of the relay; its log has the details", "try again later", final=False
     ),
@@ -250,30 +261,37 @@ HTTP_STATUS: dict[ErrorCode | HttpErrorCode, int] = {
     ErrorCode.NOT_REGISTERED: 401,
     ErrorCode.PROOF_REQUIRED: 401,
     ErrorCode.PROOF_FAILED: 401,
-    ErrorCode.INVALID_ENVELOPE: 400,
+    ErrorCode.INVALID_ENVELOPE: 403,
     ErrorCode.SENDER_MISMATCH: 403,
-    ErrorCode.RECIPIENT_MISMATCH: 400,
-    ErrorCode.STALE: 400,
-    ErrorCode.FROM_THE_FUTURE: 400,
+    ErrorCode.RECIPIENT_MISMATCH: 403,
+    ErrorCode.STALE: 409,
+    ErrorCode.FROM_THE_FUTURE: 409,
     ErrorCode.TOO_LARGE: 413,
     ErrorCode.RATE_LIMITED: 429,
     ErrorCode.OUT_OF_ORDER: 409,
-    ErrorCode.DUPLICATE: 409,
     ErrorCode.UNKNOWN_RECIPIENT: 404,
     ErrorCode.MAILBOX_FULL: 503,
     ErrorCode.UNAVAILABLE: 503,
     ErrorCode.AT_CAPACITY: 503,
     HttpErrorCode.NOT_FOUND: 404,
     HttpErrorCode.METHOD_NOT_ALLOWED: 405,
+    HttpErrorCode.UNKNOWN_METHOD: 501,
     HttpErrorCode.REQUEST_TIMEOUT: 408,
     HttpErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
     HttpErrorCode.HEADERS_TOO_LARGE: 431,
     HttpErrorCode.PRIVATE_KEY_REFUSED: 400,
     HttpErrorCode.NOT_ENABLED: 501,
     HttpErrorCode.UNAUTHORIZED: 401,
+    HttpErrorCode.STORAGE_FAILED: 503,
     HttpErrorCode.INTERNAL_ERROR: 500,
 }
-"""The status of an HTTP answer that carries a code; those of bounces no answer has."""
+"""
+The status of an HTTP answer that carries a code.
+
+A request that is not as the document says gets 400. One that is gets another: 403 where the
+signature does not stand for what is asked, 409 where it comes at the wrong time.
+Those of bounces no answer has, nor ``duplicate``, in whose place there is a receipt.
+"""
 
 CLOSE_ADVICE: dict[CloseCode, Advice] = {
     CloseCode.NORMAL: Advice("the client said goodbye", "nothing", final=False),

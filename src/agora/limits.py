@@ -308,6 +308,39 @@ class Limits:
         overflow="the message is removed, counted and logged",
         minimum=0.0,
     )
+    retain: float = _bound(
+        0.0,
+        unit="s",
+        help="how long mail is kept once its recipient has acked it, for those who ask for a "
+        "replay by HTTP; 0 is not at all",
+        reason="what was handed over is its recipient's: a relay keeps nothing unasked",
+        overflow="the message is removed",
+        minimum=0.0,
+    )
+    retain_max_messages: int = _bound(
+        10_000,
+        unit="messages",
+        help="acked messages kept of one recipient, with `retain`",
+        reason="the reference's replay buffer",
+        overflow="the oldest are removed",
+        minimum=1,
+    )
+    retain_max_bytes: int = _bound(
+        67_108_864,
+        unit="bytes",
+        help="bytes of acked mail kept of one recipient, with `retain`",
+        reason="10,000 messages of 6 KiB; no key fills the store alone",
+        overflow="the oldest are removed",
+        minimum=1024,
+    )
+    retain_store_max_bytes: int = _bound(
+        1_073_741_824,
+        unit="bytes",
+        help="bytes of acked mail kept of all recipients together, with `retain`",
+        reason="1 GiB, beside `store_max_bytes`: what is over takes no room from what waits",
+        overflow="the oldest are removed, whosever they are",
+        minimum=1024,
+    )
     window_messages: int = _bound(
         256,
         unit="messages",
@@ -343,6 +376,16 @@ class Limits:
         reason="proxies drop what is silent for longer",
         overflow="the answer says what is known until then",
         minimum=0.0,
+    )
+    http_backlog_bytes: int = _bound(
+        65_536,
+        unit="bytes",
+        help="events that need no ack (presence, late receipts and errors, broadcasts) kept for a "
+        "client whose answer or stream was cut",
+        reason="some 300 receipts: more than an agent sends between two polls",
+        overflow="the oldest are forgotten; who comes back for them gets the event `missed`",
+        minimum=1024,
+        effect=Effect.NEW_CONNECTIONS,
     )
     http_request_timeout: float = _bound(
         10.0,
@@ -388,6 +431,14 @@ class Limits:
         overflow="HTTP 503 `at_capacity`",
         minimum=1,
     )
+    max_challenges_per_address: int = _bound(
+        2_500,
+        unit="challenges",
+        help="those of them that one network address may have open",
+        reason="one that asks for all it can leaves room for three others",
+        overflow="HTTP 503 `at_capacity` with `Retry-After`",
+        minimum=1,
+    )
     max_http_sessions: int = _bound(
         20_000,
         unit="tokens",
@@ -396,12 +447,44 @@ class Limits:
         overflow="HTTP 503 `at_capacity`",
         minimum=1,
     )
+    max_http_sessions_per_address: int = _bound(
+        5_000,
+        unit="tokens",
+        help="those of them that came into use from one network address",
+        reason="a fleet behind one NAT; three more of its kind have room",
+        overflow="HTTP 503 `at_capacity` with `Retry-After`",
+        minimum=1,
+    )
+    max_http_waits_per_key: int = _bound(
+        64,
+        unit="requests",
+        help="HTTP requests of one key that wait at once: event streams and long polls",
+        reason="a fleet that shares a key; a client has one, and a lost one or two for a while",
+        overflow="HTTP 503 `at_capacity` with `Retry-After`",
+        minimum=1,
+    )
+    max_http_waits_per_address: int = _bound(
+        2_500,
+        unit="requests",
+        help="HTTP requests of one network address that wait at once",
+        reason="a quarter of all connections",
+        overflow="HTTP 503 `at_capacity` with `Retry-After`",
+        minimum=1,
+    )
     max_revoked_tokens: int = _bound(
         100_000,
         unit="tokens",
         help="revoked tokens that are remembered, each until it expires",
         reason="some 20 MB; a token is revoked once, and lives for an hour",
         overflow="HTTP 503 `at_capacity`: nothing is revoked that would not stay so",
+        minimum=1,
+    )
+    max_revoked_tokens_per_address: int = _bound(
+        25_000,
+        unit="tokens",
+        help="those of them that were revoked from one network address, since the relay started",
+        reason="seven a second for an hour; three others have room",
+        overflow="HTTP 503 `at_capacity` with `Retry-After`",
         minimum=1,
     )
 

@@ -194,6 +194,22 @@ def test_unpinning_forgets_one_key(empty_shell: Shell, folder: Path) -> None:
     assert empty_shell.run("mailbox", "pins", "--list").out == f"{ALICE.peer_id}\n"
 
 
+def test_what_is_retained_is_listed_and_purged_with_the_rest(
+    empty_shell: Shell, folder: Path
+) -> None:
+    with closing(SqliteMailbox(folder / "mailbox.sqlite3", BOUNDS)) as store:
+        store.remove(CAROL, [3], acked_ms=0)
+        store.commit()
+
+    people = empty_shell.run("mailbox", "list").out
+    *_, carol, _ = empty_shell.run("mailbox", "list", "--json").objects
+    purged = empty_shell.run("mailbox", "purge", "@cacaca", "--yes", "--json").object
+
+    assert "@cacacaca  0 messages, 0 bytes, 1 acked and retained\n" in people
+    assert (carol["recipient"], carol["retained"], carol["messages"]) == (CAROL, 1, 0)
+    assert purged["removed"] == 1
+
+
 # While a relay runs
 
 

@@ -114,6 +114,17 @@ def test_it_tells_what_it_did(empty_shell: Shell, folder: Path) -> None:
     assert back == "imported 0 messages, 0 dead letters, 0 pins; 6 were there already\n"
 
 
+def test_it_tells_what_is_not_in_it(empty_shell: Shell, folder: Path) -> None:
+    with closing(store_at(folder)) as store:
+        store.remove(BOB.peer_id, [3], acked_ms=0)
+        store.commit()
+
+    ran = empty_shell.run("mailbox", "export", str(empty_shell.home / "mail.jsonl"))
+
+    assert ran.out == "exported 2 messages, 1 dead letter, 2 pins\n"
+    assert "not in it: 1 message, acked and retained for a replay" in ran.err
+
+
 def test_programs_are_told_the_same(empty_shell: Shell, folder: Path) -> None:
     path = str(empty_shell.home / "mail.jsonl")
 

@@ -144,6 +144,12 @@ class Target:
             self._process.kill()
             await self._process.wait()
 
+    async def stop(self) -> None:
+        """End it as an operator does: SIGTERM. Nothing happens when it does not run."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+
     def stand_still(self) -> None:
         """Stop it where it is: SIGSTOP."""
         os.kill(self.pid, signal.SIGSTOP)

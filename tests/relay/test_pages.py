@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import httpx2
 import pytest
 
-from agora.relay.http.pages import POLICY, assets_url
+from agora.relay.http.pages import POLICY, assets_url, takes_gzip
 from agora.testing import RelayInThread, relay_in_thread
 
 ROOT = Path(__file__).parents[2] / "src" / "agora" / "relay" / "http" / "pages"
@@ -76,6 +76,24 @@ def test_a_file_is_compressed_for_who_wants_that(browser: httpx2.Client) -> None
     assert answer.headers["content-encoding"] == "gzip"
     assert answer.headers["vary"] == "Accept-Encoding"
     assert gzip.decompress(packed) == (ROOT / "style/base.css").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_taken"),
+    [
+        ("", False),
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("*", True),
+        ("*;q=0", False),
+        ("gzip;q=0, *", False),
+        ("identity, not-gzip", False),
+    ],
+)
+def test_nobody_gets_it_compressed_who_said_no(accepted: str, is_taken: bool) -> None:
+    assert takes_gzip(accepted) == is_taken
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ mailbox.add_command(import_)
 @_long_option
 @click.pass_obj
 def list_mailboxes(asked: Asked, long: bool) -> None:
-    """List who has mail or dead letters, how much, and since when."""
+    """List of whom mail is kept, how much, and since when."""
     with opened_store() as store:
         found, pins = store.summaries(), len(store.pins())
     for summary in found:
@@ -74,7 +74,8 @@ def _summary_line(summary: MailboxSummary, long: bool) -> str:
     if summary.messages:
         waiting += f", the oldest of {_ago(summary.oldest_ms)} ago"
     dead = f", {some(summary.dead_letters, 'dead letter')}" if summary.dead_letters else ""
-    return f"{_shown(summary.recipient, long)}  {waiting}{dead}"
+    retained = f", {summary.retained} acked and retained" if summary.retained else ""
+    return f"{_shown(summary.recipient, long)}  {waiting}{dead}{retained}"
 
 
 def _summary_members(summary: MailboxSummary) -> Members:
@@ -85,6 +86,8 @@ def _summary_members(summary: MailboxSummary) -> Members:
         "bytes": summary.bytes,
         "deadLetters": summary.dead_letters,
     }
+    if summary.retained:
+        members["retained"] = summary.retained
     return members | ({"oldestMs": summary.oldest_ms} if summary.messages else {})
 
 

@@ -48,13 +48,17 @@ def export(asked: Asked, force: bool, file: str) -> None:
 
     A name that ends with .gz makes it compressed; - is standard output. The relay
     may run. Its key, relay-identity.json, is a secret and not in it: keep a copy apart.
+    Nor is mail in it that was acked, and that the relay retains.
     """
     if file == "-" and asked.as_json:
         raise click.UsageError("with --json standard output is for the report: name a FILE")
-    with opened_store(), _target(file, force) as target:  # opened: of this version's schema
+    with opened_store() as opened, _target(file, force) as target:  # of this version's schema
         store = chosen_folder() / MAILBOX_FILE
         with naming_store(store), closing(cast(Any, kept_at(store))) as kept:
             total = write_archive(kept, target, made_ms=time.time_ns() // 1_000_000)
+        retained = opened.totals(largest=0).retained
+    if retained:
+        asked.remark(f"not in it: {some(retained, 'message')}, acked and retained for a replay")
     _report_export(asked, total, file)
 
 

@@ -107,6 +107,8 @@ class HttpEvents:
 
     async def _listen(self) -> _End:
         """Ask for events, and hand on what comes, until the response ends."""
+        if self._is_streaming or self._is_to_reopen:
+            self._exchange.expect_state()  # a stream begins with who is there, also a resumed one
         self._has_begun = self._is_to_reopen = False
         patience = self._timing.stream if self._is_streaming else None
         try:
@@ -174,16 +176,13 @@ class HttpEvents:
             await self._go_on_streaming(end)
         elif end is _End.OVER:
             self._exchange.greet()  # what brought no event has got through all the same
-        else:
-            self._last_id = ""  # what was in the answer that got lost is told again
-            if end is _End.HELD_BACK:
-                self._count_failure("no answer came in time")
+        elif end is _End.HELD_BACK:  # the next one is told again what was in the answer
+            self._count_failure("no answer came in time")
 
     async def _go_on_streaming(self, end: _End) -> None:
         if end is _End.HELD_BACK:
             self._is_streaming = False
-        if end in (_End.OVER, _End.CUT):
-            self._exchange.note_interrupted()
+            self._exchange.expect_state()  # with which the first poll begins, too
         if not self._is_to_reopen:
             await asyncio.sleep(_PAUSE)
 

@@ -1,5 +1,6 @@
 """
-The contract of what a relay keeps: mail, dead letters, pins. Anything that fulfils it will do.
+The contract of what a relay keeps: mail, acked mail, dead letters, pins. Anything that
+fulfils it will do.
 
 ``agora.testing.conformance`` holds any implementation to it.
 """
@@ -99,6 +100,10 @@ class MailboxBounds:
             than what is still free, so that those who hold most are refused first.
         max_dead_letters: Dead letters kept in all; of more the oldest are forgotten. Their
             senders were told when they died.
+        retain_messages: Acked messages of one recipient that are retained; of more the
+            oldest are forgotten, as with the next two.
+        retain_bytes: Bytes of their text.
+        retain_store_bytes: Bytes of the text of all that is retained.
     """
 
     max_messages: int
@@ -106,6 +111,9 @@ class MailboxBounds:
     sender_share: float = 1.0
     store_bytes: int = 2**63 - 1
     max_dead_letters: int = 10_000
+    retain_messages: int = 2**53
+    retain_bytes: int = 2**53
+    retain_store_bytes: int = 2**63 - 1
 
     @classmethod
     def of(cls, limits: Limits) -> Self:
@@ -116,6 +124,9 @@ class MailboxBounds:
             sender_share=limits.mailbox_sender_share,
             store_bytes=limits.store_max_bytes,
             max_dead_letters=limits.max_dead_letters,
+            retain_messages=limits.retain_max_messages,
+            retain_bytes=limits.retain_max_bytes,
+            retain_store_bytes=limits.retain_store_max_bytes,
         )
 
 
@@ -160,6 +171,7 @@ class MailboxSummary:
         bytes: Bytes of their text.
         oldest_ms: When the oldest of them was stored; 0 where none waits.
         dead_letters: Messages that were given up.
+        retained: Messages that were acked and are kept all the same.
     """
 
     recipient: str
@@ -167,6 +179,7 @@ class MailboxSummary:
     bytes: int
     oldest_ms: int
     dead_letters: int
+    retained: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +194,10 @@ class StoreTotals:
         oldest_ms: When the oldest of them was stored; 0 where none waits.
         dead_letters: Messages that were given up.
         largest: The mailboxes with the most bytes, the largest first, without their dead
-            letters; ``oldest_ms`` is that of the message with the lowest position.
+            letters and what is retained; ``oldest_ms`` is that of the message with the
+            lowest position.
+        retained: Messages that were acked and are kept all the same.
+        retained_bytes: Bytes of their text.
     """
 
     mailboxes: int = 0
@@ -190,6 +206,8 @@ class StoreTotals:
     oldest_ms: int = 0
     dead_letters: int = 0
     largest: tuple[MailboxSummary, ...] = ()
+    retained: int = 0
+    retained_bytes: int = 0
 
 
 class Mailbox(Protocol):
@@ -218,8 +236,8 @@ class Mailbox(Protocol):
         The arguments are those of a :class:`Put`.
 
         Raises:
-            AlreadyStoredError: When the same (sender, recipient, id) waits already,
-                also in a full mailbox: a repeat needs no room, and overtakes nothing.
+            AlreadyStoredError: When the same (sender, recipient, id) waits already, or is
+                retained, also in a full mailbox: a repeat needs no room, and overtakes nothing.
             OutOfOrderError: When what it follows does not wait, also if it is owed.
             MailboxFullError: When a bound would be passed.
         """
@@ -244,12 +262,24 @@ class Mailbox(Protocol):
         """
         ...
 
-    def remove(self, recipient: str, positions: Iterable[int]) -> None:
-        """Take messages out; positions that are not there change nothing."""
+    def remove(
+        self, recipient: str, positions: Iterable[int], *, acked_ms: int | None = None
+    ) -> None:
+        """
+        Take messages out; positions that are not there change nothing.
+
+        With *acked_ms* they are retained, as :meth:`retain` does.
+        """
         ...
 
-    def remove_ids(self, recipient: str, ids: Iterable[str]) -> None:
-        """Take messages out by envelope id, of any sender; unknown ids change nothing."""
+    def remove_ids(
+        self, recipient: str, ids: Iterable[str], *, acked_ms: int | None = None
+    ) -> None:
+        """Take messages out by envelope id, of any sender; as :meth:`remove` else."""
+        ...
+
+    def senders_of(self, recipient: str, ids: Iterable[str]) -> tuple[tuple[PeerId, str], ...]:
+        """Return who sent these messages, each with its envelope id; unknown ids are left out."""
         ...
 
     def count(self, recipient: str) -> tuple[int, int]:
@@ -288,6 +318,37 @@ class Mailbox(Protocol):
         """Remove dead letters that died before *before_ms*; return how many."""
         ...
 
+    # What was acked, and is kept all the same
+
+    def retain(self, mail: Iterable[Mail], *, acked_ms: int) -> None:
+        """
+        Keep *mail* that was acked at a moment, outside of every mailbox.
+
+        It gets places of its own, in this order, behind all before it: their moments never
+        go back, though the clock may. What is retained already is not a second time. Of
+        what is more than the bounds allow, the oldest is forgotten at once.
+        """
+        ...
+
+    def retained(
+        self, recipient: str, *, since_ms: int, after: int, max_messages: int, max_bytes: int
+    ) -> Page:
+        """
+        Return what is retained of *recipient*, acked at *since_ms* or later, the oldest first.
+
+        Its ``position`` is its place among all that is retained, which is above *after*; its
+        ``stored_ms`` is when it was acked. The page ends as that of :meth:`page`.
+        """
+        ...
+
+    def forget_retained(self, *, before_ms: int, now_ms: int, max_messages: int) -> int:
+        """
+        Forget what was acked before *before_ms*, the oldest first; return how many.
+
+        What says to be acked behind *now_ms*, as the clock was wrong, counts as acked now.
+        """
+        ...
+
     # Pins: the keys that have proven themselves here
 
     def pin(self, peer: PeerId, *, now_ms: int) -> None:
@@ -305,7 +366,7 @@ class Mailbox(Protocol):
     # For the operator
 
     def summaries(self) -> tuple[MailboxSummary, ...]:
-        """Return what waits for each recipient that has mail or dead letters, by recipient."""
+        """Return what is kept of each recipient of whom anything is, by recipient."""
         ...
 
     def totals(self, *, largest: int) -> StoreTotals:
@@ -321,7 +382,12 @@ class Mailbox(Protocol):
         ...
 
     def purge(self, recipient: str, *, dead_letters_only: bool = False) -> int:
-        """Remove all mail and dead letters of a recipient, or these alone; return how many."""
+        """
+        Remove all mail of a recipient, what is retained and dead letters, or these alone.
+
+        Returns:
+            How many messages that were.
+        """
         ...
 
     # Safety

@@ -28,6 +28,7 @@ from agora.mailbox.base import (
     StoreTotals,
 )
 from agora.mailbox.fitting import Held, Holdings, check_room, cut_page
+from agora.mailbox.retained_memory import RetainedMemory
 from agora.protocol.relay.actions import Mail
 
 __all__ = ["MemoryMailbox"]
@@ -67,6 +68,7 @@ class MemoryMailbox:
         self._pins: dict[PeerId, int] = {}
         self._last_position = 0
         self._undo: list[Callable[[], object]] = []
+        self._retained = RetainedMemory(self._do)
 
     # Mail
 
@@ -78,6 +80,8 @@ class MemoryMailbox:
         """Keep *mail*; see :meth:`Mailbox.put <agora.mailbox.base.Mailbox.put>`."""
         if mail.sender in self._ids.get((mail.recipient, mail.envelope_id), {}):
             raise AlreadyStoredError(f"envelope {mail.envelope_id} waits already")
+        if self._retained.has(mail):
+            raise AlreadyStoredError(f"envelope {mail.envelope_id} was acked")
         if follows and not self._waits(mail.recipient, follows):
             raise OutOfOrderError(f"what envelope {mail.envelope_id} follows does not wait")
         if not is_owed:
@@ -104,15 +108,25 @@ class MemoryMailbox:
             max_bytes=max_bytes,
         )
 
-    def remove(self, recipient: str, positions: Iterable[int]) -> None:
+    def remove(
+        self, recipient: str, positions: Iterable[int], *, acked_ms: int | None = None
+    ) -> None:
         """Take messages out."""
-        for position in positions:
-            self._take_out(recipient, position)
+        gone = [self._take_out(recipient, position) for position in sorted(positions)]
+        if acked_ms is not None:
+            self.retain([waiting.mail for waiting in gone if waiting], acked_ms=acked_ms)
 
-    def remove_ids(self, recipient: str, ids: Iterable[str]) -> None:
+    def remove_ids(
+        self, recipient: str, ids: Iterable[str], *, acked_ms: int | None = None
+    ) -> None:
         """Take messages out by envelope id."""
-        for waiting in list(self._with_ids(recipient, ids)):
-            self._take_out(recipient, waiting.mail.position)
+        positions = [waiting.mail.position for waiting in self._with_ids(recipient, ids)]
+        self.remove(recipient, positions, acked_ms=acked_ms)
+
+    def senders_of(self, recipient: str, ids: Iterable[str]) -> tuple[tuple[PeerId, str], ...]:
+        """Return who sent messages, each with its id."""
+        found = (waiting.mail for waiting in self._with_ids(recipient, ids))
+        return tuple((mail.sender, mail.envelope_id) for mail in found)
 
     def count(self, recipient: str) -> tuple[int, int]:
         """Return how many messages and bytes wait."""
@@ -154,6 +168,28 @@ class MemoryMailbox:
         self._forget(old)
         return len(old)
 
+    # What was acked, and is kept all the same
+
+    def retain(self, mail: Iterable[Mail], *, acked_ms: int) -> None:
+        """Keep what was acked."""
+        self._retained.keep(mail, self._bounds, acked_ms=acked_ms)
+
+    def retained(
+        self, recipient: str, *, since_ms: int, after: int, max_messages: int, max_bytes: int
+    ) -> Page:
+        """Return what was acked since a moment, behind *after*."""
+        return self._retained.page(
+            recipient,
+            since_ms=since_ms,
+            after=after,
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+        )
+
+    def forget_retained(self, *, before_ms: int, now_ms: int, max_messages: int) -> int:
+        """Forget what was acked before a moment."""
+        return self._retained.forget(before_ms=before_ms, now_ms=now_ms, max_messages=max_messages)
+
     # Pins
 
     def pin(self, peer: PeerId, *, now_ms: int) -> None:
@@ -181,18 +217,23 @@ class MemoryMailbox:
     # For the operator
 
     def summaries(self) -> tuple[MailboxSummary, ...]:
-        """Return what waits for each recipient."""
+        """Return what is kept of each recipient."""
         dead = [letter.mail.recipient for letter in self._dead.values()]
+        retained = self._retained.messages()
         return tuple(
             MailboxSummary(
-                recipient, *self.count(recipient), self._oldest(recipient), dead.count(recipient)
+                recipient,
+                *self.count(recipient),
+                self._oldest(recipient),
+                dead.count(recipient),
+                retained.get(recipient, 0),
             )
-            for recipient in sorted({*self._order, *dead})
+            for recipient in sorted({*self._order, *dead, *retained})
         )
 
     def totals(self, *, largest: int) -> StoreTotals:
         """Return what is kept all in all."""
-        all_of_it = self._holding(_ALL, _ALL)
+        all_of_it, retained = self._holding(_ALL, _ALL), self._retained.held("")
         by_size = sorted(self._order, key=lambda one: (-self._holding(one, _ALL).bytes, one))
         oldest = self._ages.oldest(_FOREVER, 1, self._stored_ms)
         return StoreTotals(
@@ -202,6 +243,8 @@ class MemoryMailbox:
             self._waiting[oldest[0]].mail.stored_ms if oldest else 0,
             len(self._dead),
             tuple(map(self._summary, by_size[:largest])),
+            retained.messages,
+            retained.bytes,
         )
 
     def _summary(self, recipient: str) -> MailboxSummary:
@@ -215,12 +258,13 @@ class MemoryMailbox:
         return tuple(sorted(wanted, key=lambda dead: (dead.died_ms, dead.mail.position)))
 
     def purge(self, recipient: str, *, dead_letters_only: bool = False) -> int:
-        """Remove all mail and dead letters of a recipient."""
+        """Remove all that is kept of a recipient, or its dead letters alone."""
         dead = [d.mail.position for d in self.dead_letters(recipient)]
         mail = [] if dead_letters_only else self._positions(recipient)
         self._forget(dead)
         self.remove(recipient, mail)
-        return len(dead) + len(mail)
+        retained = 0 if dead_letters_only else self._retained.purge(recipient)
+        return len(dead) + len(mail) + retained
 
     # Safety
 
@@ -249,6 +293,7 @@ class MemoryMailbox:
     def close(self) -> None:
         """Forget everything."""
         self._undo.clear()
+        self._retained = RetainedMemory(self._do)
         for kept in (self._waiting, self._order, self._ids, self._held, self._dead, self._pins):
             kept.clear()
 

@@ -19,6 +19,7 @@ import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -41,6 +42,7 @@ from agora.mailbox.base import (
 from agora.mailbox.counts import Counts
 from agora.mailbox.fitting import check_room, cut_page
 from agora.mailbox.lock import DirectoryLock
+from agora.mailbox.retained_sqlite import RetainedTable
 from agora.mailbox.rows import (
     COLUMNS,
     decode,
@@ -92,6 +94,8 @@ _AT = "{position} AND recipient = ?"
 _NAMED = "{id_hash} AND envelope_id != '' AND recipient = ? AND {envelope_id}"
 
 _NACK = f"UPDATE mail SET nacks = nacks + 1 WHERE {_NAMED} RETURNING {COLUMNS}, nacks"  # noqa: S608  # ours
+
+_SENDERS = f"SELECT CAST(sender AS TEXT), CAST(envelope_id AS TEXT) FROM mail WHERE {_NAMED}"  # noqa: S608  # ours
 
 _OF = "recipient_hash = ? AND recipient = ?"
 
@@ -188,15 +192,27 @@ class SqliteMailbox:
         finally:
             self._database.text_factory = decode
 
-    def remove(self, recipient: str, positions: Iterable[int]) -> None:
+    def remove(
+        self, recipient: str, positions: Iterable[int], *, acked_ms: int | None = None
+    ) -> None:
         """Take messages out."""
         for part in _parts(positions):
-            self._take_out(_among(_AT, part), *part, recipient)
+            self._settle(acked_ms, _among(_AT, part), *part, recipient)
 
-    def remove_ids(self, recipient: str, ids: Iterable[str]) -> None:
+    def remove_ids(
+        self, recipient: str, ids: Iterable[str], *, acked_ms: int | None = None
+    ) -> None:
         """Take messages out by envelope id."""
         for part in _parts(ids):
-            self._take_out(_among(_NAMED, part), *_named(recipient, part))
+            self._settle(acked_ms, _among(_NAMED, part), *_named(recipient, part))
+
+    def senders_of(self, recipient: str, ids: Iterable[str]) -> tuple[tuple[PeerId, str], ...]:
+        """Return who sent messages, each with its id."""
+        return tuple(
+            (PeerId(sender), envelope_id)
+            for part in _parts(ids)
+            for sender, envelope_id in self._all(_among(_SENDERS, part), *_named(recipient, part))
+        )
 
     def count(self, recipient: str) -> tuple[int, int]:
         """Return how many messages and bytes wait."""
@@ -248,6 +264,28 @@ class SqliteMailbox:
         """Remove dead letters that died before *before_ms*."""
         return self._change("DELETE FROM dead_letter WHERE died_ms < ?", before_ms)
 
+    # What was acked, and is kept all the same
+
+    def retain(self, mail: Iterable[Mail], *, acked_ms: int) -> None:
+        """Keep what was acked."""
+        self._retained.keep(mail, self._bounds, acked_ms=acked_ms)
+
+    def retained(
+        self, recipient: str, *, since_ms: int, after: int, max_messages: int, max_bytes: int
+    ) -> Page:
+        """Return what was acked since a moment, behind *after*."""
+        return self._retained.page(
+            recipient,
+            since_ms=since_ms,
+            after=after,
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+        )
+
+    def forget_retained(self, *, before_ms: int, now_ms: int, max_messages: int) -> int:
+        """Forget what was acked before a moment."""
+        return self._retained.forget(before_ms=before_ms, now_ms=now_ms, max_messages=max_messages)
+
     # Pins
 
     def pin(self, peer: PeerId, *, now_ms: int) -> None:
@@ -276,7 +314,11 @@ class SqliteMailbox:
             "UNION ALL SELECT recipient, 0, 0, 0, count(*) FROM dead_letter GROUP BY recipient"
             ") GROUP BY recipient ORDER BY recipient"
         )
-        return tuple(MailboxSummary(*row) for row in rows)
+        found = {row[0]: MailboxSummary(*row) for row in rows}
+        for recipient, messages in self._retained.messages().items():
+            summary = found.get(recipient, MailboxSummary(recipient, 0, 0, 0, 0))
+            found[recipient] = replace(summary, retained=messages)
+        return tuple(found[recipient] for recipient in sorted(found))
 
     def totals(self, *, largest: int) -> StoreTotals:
         """Return what is kept all in all."""
@@ -286,7 +328,17 @@ class SqliteMailbox:
             "(SELECT count(*) FROM dead_letter) FROM held WHERE recipient != '' AND sender = ''"
         )
         mailboxes, messages, size, oldest_ms, dead = (number or 0 for number in found)
-        return StoreTotals(mailboxes, messages, size, oldest_ms, dead, self._largest(largest))
+        retained = self._retained.held("")
+        return StoreTotals(
+            mailboxes,
+            messages,
+            size,
+            oldest_ms,
+            dead,
+            self._largest(largest),
+            retained.messages,
+            retained.bytes,
+        )
 
     def _largest(self, most: int) -> tuple[MailboxSummary, ...]:
         rows = self._all(
@@ -316,16 +368,17 @@ class SqliteMailbox:
         )
 
     def purge(self, recipient: str, *, dead_letters_only: bool = False) -> int:
-        """Remove all mail and dead letters of a recipient."""
+        """Remove all that is kept of a recipient, or its dead letters alone."""
         removed = self._change("DELETE FROM dead_letter WHERE recipient = ?", recipient)
         if not dead_letters_only:
             removed += self._take_out(_OF, hash_of_recipient(recipient), recipient)
+            removed += self._retained.purge(recipient)
         return removed
 
     # For what was kept elsewhere
 
     def has(self, mail: Mail) -> bool:
-        """Tell whether this message waits or was given up, at whatever position."""
+        """Tell whether this message waits, was given up or is retained, at whatever position."""
         key, value = ("id_hash", hash_of_id(mail.recipient, mail.envelope_id))
         if not mail.envelope_id:  # then only its text tells it from another
             key, value = ("recipient_hash", hash_of_recipient(mail.recipient))
@@ -336,7 +389,12 @@ class SqliteMailbox:
         return bool(
             self._one(f"SELECT 1 FROM mail WHERE {key} = ? AND {same}", value, *said)  # noqa: S608
             or self._one(f"SELECT 1 FROM dead_letter WHERE {same}", *said)  # noqa: S608  # ours
+            or self._is_retained(mail)
         )
+
+    def _is_retained(self, mail: Mail) -> bool:
+        ids = self._retained.ids([hash_of_id(mail.recipient, mail.envelope_id)])
+        return (mail.recipient, mail.envelope_id, mail.sender) in ids
 
     def is_free(self, position: int) -> bool:
         """Tell whether no mail and no dead letter has this position."""
@@ -429,6 +487,7 @@ class SqliteMailbox:
     def rollback(self) -> None:
         """Undo the changes."""
         self._counts.forget()
+        self._retained.undone()
         self._is_torn = False
         if self._database.in_transaction:  # a full disk may have undone them by itself
             self._database.execute("ROLLBACK")
@@ -452,6 +511,7 @@ class SqliteMailbox:
             self._database.execute(f"PRAGMA {setting}")
         prepare_schema(self._database, str(path))
         self._counts = Counts(self._database)
+        self._retained = RetainedTable(self._database, self._begin)
         self._seen = self._data_version()
 
     def _begin(self) -> None:
@@ -469,6 +529,17 @@ class SqliteMailbox:
     def _change(self, statement: str, *values: object) -> int:
         self._begin()
         return self._database.execute(statement, values).rowcount
+
+    def _settle(self, acked_ms: int | None, condition: str, *values: object) -> None:
+        """Delete mail; retain it where it was acked and that is wanted."""
+        if acked_ms is not None:
+            rows = self._database.execute(
+                f"SELECT {COLUMNS} FROM mail WHERE {condition} ORDER BY position",  # noqa: S608
+                values,
+            )
+            with closing(self._sound(rows)) as mail:
+                self.retain(list(mail), acked_ms=acked_ms)
+        self._take_out(condition, *values)
 
     def _take_out(self, condition: str, *values: object) -> int:
         """Delete mail, and count it; return how much it was."""
@@ -493,8 +564,8 @@ class SqliteMailbox:
             return cut_page(behind, max_messages=max_messages, max_bytes=max_bytes)
 
     def _beside(self, puts: Sequence[Put], hashes: list[int]) -> set[object]:
-        """Return which mail that *puts* repeat or follow waits: both are looked up in this."""
-        beside: set[object] = set()
+        """Return which mail that *puts* repeat or follow is here: both are looked up in this."""
+        beside: set[object] = {*self._retained.ids(hashes)}
         follows = [put.follows for put in puts if put.follows]
         for statement, values in ((_THERE, hashes), (_WAITING, follows)):
             for part in _parts(values):
@@ -506,7 +577,7 @@ class SqliteMailbox:
         mail = put.mail
         recipient, sender, envelope_id = mail.recipient, mail.sender, mail.envelope_id
         if (recipient, envelope_id, sender) in beside:
-            return AlreadyStoredError(f"envelope {envelope_id} waits already")
+            return AlreadyStoredError(f"envelope {envelope_id} waits or was acked already")
         if put.follows and (put.follows, recipient) not in beside:
             return OutOfOrderError(f"what envelope {envelope_id} follows does not wait")
         if not put.is_owed:

@@ -178,6 +178,10 @@ class WebSocketConnection(asyncio.BufferedProtocol):
         if self._session is not None:
             self._write(ping_frame(payload))
 
+    def withdraw(self, envelope_id: str) -> bool:
+        """Do nothing: what was written to a socket is its client's to settle."""
+        return False
+
     def close(self, code: CloseCode) -> None:
         """Write a close frame, and give the client a while to answer it."""
         self._handle(self._framing.close(code))

@@ -8,6 +8,7 @@ HTTP requests come in by are doors to it; the rules are all in :mod:`agora.proto
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import uuid
 from collections import Counter, deque
@@ -38,13 +39,16 @@ from agora.protocol.relay.actions import (
     Ping,
     Remove,
     RemoveIds,
+    Retain,
     Send,
     SendAll,
     SessionId,
     Settle,
     Store,
     Verify,
+    Withdraw,
 )
+from agora.protocol.relay.admission import Remembered
 from agora.protocol.relay.outcomes import Outcomes
 from agora.protocol.relay.registry import Registry
 from agora.protocol.relay.router import Router, RouterConfig
@@ -52,7 +56,7 @@ from agora.protocol.relay.session import Door, RelaySession
 from agora.protocol.relay.tracing import Tracer
 from agora.relay.metrics import ErrorRecord, Tally
 from agora.relay.verifier import Verifier
-from agora.relay.writer import PutMail, RemoveMail, Writer
+from agora.relay.writer import PutMail, RemoveMail, RetainMail, Writer
 
 __all__ = ["Connection", "Node", "PeerOnline"]
 
@@ -77,6 +81,15 @@ class Connection(Protocol):
 
     def ping(self, payload: bytes) -> None:
         """Write a WebSocket ping."""
+        ...
+
+    def withdraw(self, envelope_id: str) -> bool:
+        """
+        Hear that another session of its peer has acked a message that was written to it.
+
+        Returns:
+            Whether it kept that, and does so no longer.
+        """
         ...
 
     def close(self, code: CloseCode) -> None:
@@ -152,6 +165,8 @@ class Node:
         now = clock()
         began_ms = wall_ms() - int(now * 1000)
         self._router = Router(limits, replace(config, wall_ms=began_ms), tracer=tracer)
+        if config.taken is not None:
+            self._router.mailroom.taken.remember(config.taken, now)
         self._tracer = tracer
         self._open: dict[SessionId, _Seat] = {}
         self._agenda = Agenda()
@@ -159,6 +174,7 @@ class Node:
         self._is_acting = False
         self._storing_bytes = 0
         self._expired_at = now
+        self._forget_at = now
         self._is_draining = False
         self.counts: Counter[str] = Counter()
         self._tally = tally or Tally()
@@ -221,6 +237,43 @@ class Node:
             name = None if entry is None else entry.name
             told.append((ListedPeer(key, name, entry is not None), seen_ms))
         return told, total
+
+    def replay(
+        self,
+        peer: PeerId,
+        *,
+        since_ms: int,
+        after: int,
+        max_messages: int,
+        max_bytes: int,
+        done: Callable[[Page | Exception], None],
+    ) -> None:
+        """
+        Read a page of the mail of *peer* that was acked at *since_ms* or later.
+
+        Args:
+            peer: Whose it is.
+            since_ms: A moment on the relay's clock; older than what is kept counts as that.
+            after: The position of the last message of the page before.
+            max_messages: The most to read.
+            max_bytes: The most to read of their text, unless the first alone is longer.
+            done: Gets the page, or why there is none.
+        """
+        oldest_ms = self._wall_ms() - int(self._limits.retain * 1000)
+        self._writer.submit(
+            lambda mailbox: mailbox.retained(
+                peer,
+                since_ms=max(since_ms, oldest_ms),
+                after=after,
+                max_messages=max_messages,
+                max_bytes=max_bytes,
+            ),
+            done,
+        )
+
+    def taken(self) -> Remembered:
+        """Return what is known as taken, for the node that comes after this one."""
+        return self._router.mailroom.taken.remembered(self._clock())
 
     # What a door tells
 
@@ -295,6 +348,8 @@ class Node:
         if self._limits.mailbox_max_age and now - self._expired_at >= _EXPIRE_EVERY:
             self._expired_at = now
             self._expire_mail()
+        if now >= self._forget_at:
+            self._forget_retained(now)
 
     def _look_after(self, seat: _Seat, now: float) -> None:
         self._carry_out(seat.session.tick(now=now))
@@ -324,6 +379,7 @@ class Node:
         for session_id, seat in self._open.items():
             seat.session.change_limits(limits)
             self._agenda.add(session_id, seat.session.due)
+        self._forget_at = self._clock()
         self._change(lambda mailbox: mailbox.change_bounds(MailboxBounds.of(limits)))
 
     def take_nothing_more(self) -> None:
@@ -393,6 +449,11 @@ class Node:
     def _ping(self, action: Ping) -> None:
         if seat := self._open.get(action.session):
             seat.connection.ping(action.payload)
+
+    def _withdraw(self, action: Withdraw) -> None:
+        seat = self._open.get(action.session)
+        if seat is not None and seat.connection.withdraw(action.envelope_id):
+            self._carry_out(self._router.mailroom.let_go(action.session, action.envelope_id))
 
     def _send(self, session_id: SessionId, text: str) -> bool:
         """Write to a connection unless it is gone or reads too slowly; tell whether it took it."""
@@ -497,7 +558,9 @@ class Node:
         )
 
     def _remove(self, action: Remove) -> None:
-        self._change(RemoveMail(action.peer, positions=action.positions))
+        acked_ms = self._retained_ms() if action.is_settled else None
+        work = RemoveMail(action.peer, positions=action.positions, acked_ms=acked_ms)
+        self._take_out(work, self._log_failure)
 
     def _bury(self, action: Bury) -> None:
         now_ms = self._wall_ms()
@@ -506,13 +569,69 @@ class Node:
     def _remove_ids(self, action: RemoveIds) -> None:
         peer, ids = action.peer, action.ids
 
-        def removed(result: Exception | None) -> None:
+        def removed(result: _Removed) -> None:
             self._log_failure(result)
-            has_worked = result is None
-            now = self._clock()
-            self._carry_out(self._router.mailroom.removed(peer, ids, now, has_worked=has_worked))
+            has_worked = not isinstance(result, Exception)
+            senders = () if result is None or isinstance(result, Exception) else result
+            self._carry_out(
+                self._router.mailroom.removed(
+                    peer, ids, self._clock(), has_worked=has_worked, senders=senders
+                )
+            )
 
-        self._writer.submit(RemoveMail(peer, ids=ids), removed)
+        work = RemoveMail(peer, ids=ids, acked_ms=self._retained_ms())
+        self._take_out(work, removed, nameless=action.nameless)
+
+    def _take_out(
+        self, work: RemoveMail, done: Callable[[_Removed], None], *, nameless: tuple[str, ...] = ()
+    ) -> None:
+        """Remove mail; where that fails with a copy retained, without: what was acked must go."""
+        # What is known is removed together with what others remove, at a fraction of the cost.
+        job: _Removal = partial(_remove_nameless, work, nameless) if nameless else work
+        if work.acked_ms is None:
+            self._writer.submit(job, done)
+            return
+
+        def without_copy(why: Exception, result: _Removed) -> None:
+            if not isinstance(result, Exception):
+                self._not_retained(work.recipient, len(work.ids or work.positions), str(why))
+            done(result)
+
+        def removed(result: _Removed) -> None:
+            if not isinstance(result, Exception):
+                done(result)
+                return
+            bare = replace(work, acked_ms=None)
+            again: _Removal = partial(_remove_nameless, bare, nameless) if nameless else bare
+            self._writer.submit(again, partial(without_copy, result))
+
+        self._writer.submit(job, removed)
+
+    def _retained_ms(self) -> int | None:
+        """Return the moment at which what is acked now is retained; None where nothing is."""
+        return self._wall_ms() if self._limits.retain else None
+
+    def _retain(self, action: Retain) -> None:
+        mail = action.mail
+        if self._storing_bytes > self._limits.storing_max_bytes:
+            why = f"{self._storing_bytes} bytes of mail wait for the disk"
+            self._not_retained(mail.recipient, 1, why)
+            return
+        self._storing_bytes += mail.size
+
+        def retained(result: Exception | None) -> None:
+            self._storing_bytes -= mail.size
+            if result is not None:
+                self._not_retained(mail.recipient, 1, str(result))
+
+        self._writer.submit(RetainMail(mail, self._wall_ms()), retained)
+
+    def _not_retained(self, recipient: str, messages: int, why: str) -> None:
+        before, count = self.counts["not_retained"], self.counts["not_retained"] + messages
+        self.counts["not_retained"] = count
+        if any(map(_is_milestone, range(before + 1, count + 1))):
+            fields = {"to": recipient, "messages": messages, "error": why, "count": count}
+            _log.error("acked mail not retained", extra={"fields": fields})
 
     def _count_nacks(self, action: CountNacks) -> None:
         most = self._limits.max_nacks
@@ -542,6 +661,24 @@ class Node:
         self._carry_out(self._router.mailroom.expired(result, self._clock(), self._wall_ms()))
         if len(result) == _EXPIRE_AT_ONCE:
             self._expired_at -= _EXPIRE_EVERY  # the next ones at the next tick
+
+    def _forget_retained(self, now: float) -> None:
+        """Forget what was retained for long enough: all, where nothing is any more."""
+        now_ms, seconds = self._wall_ms(), self._limits.retain
+        before_ms = now_ms - int(seconds * 1000) if seconds else _FOREVER_MS
+        self._forget_at = now + _EXPIRE_EVERY if seconds else math.inf  # then once is enough
+
+        def forgotten(result: int | Exception) -> None:
+            self._log_failure(result)
+            if isinstance(result, Exception) or result == _FORGET_AT_ONCE:
+                self._forget_at = now  # the others, or once more, at the next tick
+
+        self._writer.submit(
+            lambda mailbox: mailbox.forget_retained(
+                before_ms=before_ms, now_ms=now_ms, max_messages=_FORGET_AT_ONCE
+            ),
+            forgotten,
+        )
 
     def _look_for_changes(self) -> None:
         """Take over what the operator has changed in the store, such as a pin."""
@@ -590,12 +727,14 @@ _DOINGS: Mapping[type[Action], Callable[[Node, Any], None]] = {
     Deliver: Node._deliver,
     Settle: Node._settle,
     Ping: Node._ping,
+    Withdraw: Node._withdraw,
     Close: Node._end,
     Pin: Node._pin,
     Store: Node._store,
     Fetch: Node._fetch,
     Remove: Node._remove,
     RemoveIds: Node._remove_ids,
+    Retain: Node._retain,
     CountNacks: Node._count_nacks,
     Bury: Node._bury,
     Note: Node._note,
@@ -608,7 +747,25 @@ _EXPIRE_EVERY = 60.0
 _EXPIRE_AT_ONCE = 500
 """Messages that are given up in one piece of work, so that others get their turn."""
 
+_FORGET_AT_ONCE = 5_000
+"""Retained messages that are forgotten in one piece of work; more come with every tick."""
+
+_FOREVER_MS = 2**63 - 1
+"""Milliseconds since the Unix epoch that nothing was acked behind."""
+
 _FREQUENT = frozenset({"message", "stored", "broadcast"})
+
+
+_Senders = tuple[tuple[PeerId, str], ...]
+_Removed = _Senders | Exception | None
+_Removal = Callable[[Mailbox], _Senders | None]
+
+
+def _remove_nameless(work: RemoveMail, nameless: tuple[str, ...], mailbox: Mailbox) -> _Senders:
+    """Remove mail, and return who sent what is *nameless* of it."""
+    senders = mailbox.senders_of(work.recipient, nameless)
+    work(mailbox)
+    return senders
 
 
 def _is_milestone(count: int) -> bool:

@@ -15,8 +15,9 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,6 +29,7 @@ from agora.keys import peer_id as as_peer_id
 from agora.mailbox import Mailbox, MailboxBounds, MemoryMailbox
 from agora.mailbox.opening import Accident, open_mailbox
 from agora.protocol.proof import local_audiences, public_audiences
+from agora.protocol.relay.admission import Remembered
 from agora.protocol.relay.router import RouterConfig
 from agora.relay.certificates import load_certificate, renew_certificate
 from agora.relay.config import RelayConfig
@@ -37,6 +39,7 @@ from agora.relay.node import Node
 from agora.relay.outlet import Outlet
 from agora.relay.overview import Overview
 from agora.relay.reloading import Change, compare
+from agora.relay.taken_file import read_taken, write_taken
 from agora.relay.turns import Turns
 from agora.relay.verifier import InlineVerifier, ProcessVerifier, usable_cores
 from agora.relay.writer import MailboxWriter
@@ -340,6 +343,7 @@ class Relay:
                 self._http.drop_all()
             for connection in list(self._connections):
                 connection.abort()
+            await self._keep_taken(self._node, self._writer)
             await asyncio.to_thread(self._writer.close)
             self._verifier.close()
             if self._tracer is not None:
@@ -374,6 +378,17 @@ class Relay:
         settled = asyncio.Event()
         writer.submit(lambda mailbox: None, lambda result: settled.set())
         await settled.wait()
+
+    async def _keep_taken(self, node: Node, writer: MailboxWriter) -> None:
+        """Write down what was taken lately, behind all that was stored of it."""
+        if (path := self._taken_path) is None:
+            return
+        taken, position = node.taken(), asyncio.get_running_loop().create_future()
+        writer.submit(lambda mailbox: mailbox.last_position(), position.set_result)
+        last = await position
+        if not isinstance(last, Exception):
+            write = partial(write_taken, last_position=last, now_ms=now_ms())
+            await asyncio.to_thread(write, path, taken)
 
     async def _wait_answered(self) -> None:
         if self._http is not None:
@@ -505,7 +520,20 @@ class Relay:
             storage_peers=tuple(as_peer_id(text) for text in self._config.storage_peers),
             pins=mailbox.pins(),
             last_position=mailbox.last_position(),
+            taken=self._read_taken(mailbox),
         )
+
+    @property
+    def _taken_path(self) -> Path | None:
+        """Where is kept what was taken; None where mail is in memory alone, too."""
+        folder = None if self._config.memory else self._config.data_dir
+        return None if folder is None else folder / "taken-ids"
+
+    def _read_taken(self, mailbox: Mailbox) -> Remembered | None:
+        if self._taken_path is None:
+            return None
+        last_position = mailbox.last_position()
+        return read_taken(self._taken_path, last_position=last_position, now_ms=now_ms())
 
     def _load_tls(self) -> ssl.SSLContext | None:
         if self._config.tls_cert is None:

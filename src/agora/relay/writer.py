@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol, TypeVar
 
 from agora import group_commit
 from agora.group_commit import Done, GroupCommit, Watch
 from agora.mailbox import Mailbox, Put, Refusal
+from agora.protocol.relay.actions import Mail
 
 __all__ = [
     "Done",
@@ -20,6 +22,7 @@ __all__ = [
     "MailboxWriter",
     "PutMail",
     "RemoveMail",
+    "RetainMail",
     "Work",
     "Writer",
     "commit_together",
@@ -56,11 +59,13 @@ class RemoveMail:
         recipient: Whose they are.
         ids: Their envelope ids.
         positions: Those of others that are to go too.
+        acked_ms: When they were acked, where they are to be retained.
     """
 
     recipient: str
     ids: tuple[str, ...] = ()
     positions: tuple[int, ...] = ()
+    acked_ms: int | None = None
 
     def __call__(self, mailbox: Mailbox) -> None:
         """Do it alone."""
@@ -68,17 +73,38 @@ class RemoveMail:
 
     @staticmethod
     def do_all(mailbox: Mailbox, works: Sequence[RemoveMail]) -> list[None]:
-        """Do all; the order is no matter."""
-        ids: dict[str, list[str]] = {}
-        positions: dict[str, list[int]] = {}
+        """Do all; the order of recipients is no matter."""
+        ids: dict[tuple[str, int | None], list[str]] = {}
+        positions: dict[tuple[str, int | None], list[int]] = {}
         for work in works:
-            ids.setdefault(work.recipient, []).extend(work.ids)
-            positions.setdefault(work.recipient, []).extend(work.positions)
-        for recipient in ids:
-            if ids[recipient]:
-                mailbox.remove_ids(recipient, ids[recipient])
-            if positions[recipient]:
-                mailbox.remove(recipient, positions[recipient])
+            whose = (work.recipient, work.acked_ms)
+            ids.setdefault(whose, []).extend(work.ids)
+            positions.setdefault(whose, []).extend(work.positions)
+        for whose in ids:
+            recipient, acked_ms = whose
+            if ids[whose]:
+                mailbox.remove_ids(recipient, ids[whose], acked_ms=acked_ms)
+            if positions[whose]:
+                mailbox.remove(recipient, positions[whose], acked_ms=acked_ms)
+        return [None] * len(works)
+
+
+@dataclass(frozen=True, slots=True)
+class RetainMail:
+    """Keep mail that was acked before it was stored; with all that stands beside it."""
+
+    mail: Mail
+    acked_ms: int
+
+    def __call__(self, mailbox: Mailbox) -> None:
+        """Do it alone."""
+        self.do_all(mailbox, [self])
+
+    @staticmethod
+    def do_all(mailbox: Mailbox, works: Sequence[RetainMail]) -> list[None]:
+        """Do each in turn."""
+        for acked_ms, beside in groupby(works, lambda work: work.acked_ms):
+            mailbox.retain([work.mail for work in beside], acked_ms=acked_ms)
         return [None] * len(works)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -62,6 +63,14 @@ def _all(mailbox: Mailbox, recipient: str = "carol") -> tuple[Mail, ...]:
 
 def _positions(mailbox: Mailbox, recipient: str = "carol") -> list[int]:
     return [mail.position for mail in _all(mailbox, recipient)]
+
+
+def _retained(mailbox: Mailbox, recipient: str = "carol", since_ms: int = 0) -> list[str]:
+    """Return the ids of all that is retained, in order."""
+    page = mailbox.retained(
+        recipient, since_ms=since_ms, after=0, max_messages=1_000, max_bytes=1_000_000
+    )
+    return [mail.envelope_id for mail in page.mail]
 
 
 def _refusal(mailbox: Mailbox, mail: Mail) -> tuple[str, str]:
@@ -227,6 +236,16 @@ class MailboxContract:
 
             assert _positions(mailbox) == [2]
             assert mailbox.count("carol") == (1, 2)
+
+    def test_who_sent_a_message_is_told_by_its_id(self) -> None:
+        with self._mailbox(1, 2) as mailbox:
+            mailbox.put(_mail(3, "1", sender=_BOB), now_ms=0)
+
+            assert {*mailbox.senders_of("carol", ["1", "1", "3", ""])} == {
+                (_ALICE, "1"),
+                (_BOB, "1"),
+            }
+            assert mailbox.senders_of("dave", ["1"]) == ()
 
     def test_ids_that_are_not_there_remove_nothing(self) -> None:
         with self._mailbox(1) as mailbox:
@@ -605,6 +624,167 @@ class MailboxContract:
 
             assert (mailbox.unpin(_ALICE), mailbox.unpin(_ALICE)) == (True, False)
             assert mailbox.pins() == ()
+
+    # What was acked, and is kept all the same
+
+    def test_what_is_removed_is_retained_only_where_that_is_asked_for(self) -> None:
+        with self._mailbox(1, 2, 3, 4) as mailbox:
+            mailbox.remove("carol", [1])
+            mailbox.remove_ids("carol", ["2"])
+            mailbox.remove("carol", [3], acked_ms=10)
+            mailbox.remove_ids("carol", ["4"], acked_ms=10)
+
+            assert _retained(mailbox) == ["3", "4"]
+            assert _positions(mailbox) == []
+
+    def test_what_is_retained_is_as_it_was_put_with_a_place_and_the_moment_of_its_ack(self) -> None:
+        mail = _mail(7, "id", '{"text":"grüße \\ud800"}', name="Alice 👋", confirm=True)
+        with self._mailbox() as mailbox:
+            mailbox.put(mail, now_ms=5)
+            mailbox.remove("carol", [7], acked_ms=10)
+            mailbox.retain([_mail(8, "live")], acked_ms=20)
+            page = mailbox.retained("carol", since_ms=0, after=0, max_messages=9, max_bytes=10_000)
+
+            first, second = page.mail
+            assert first == replace(mail, position=first.position, stored_ms=10)
+            assert (second.envelope_id, second.stored_ms) == ("live", 20)
+            assert 0 < first.position < second.position
+
+    def test_what_is_retained_waits_for_nobody_and_takes_no_room(self) -> None:
+        with self._mailbox(1, max_messages=1, max_bytes=2, store_bytes=6) as mailbox:
+            mailbox.remove("carol", [1], acked_ms=0)
+            mailbox.put(_mail(2), now_ms=0)
+
+            assert (_positions(mailbox), mailbox.count("carol")) == ([2], (1, 2))
+            assert mailbox.expired(before_ms=2_000, max_messages=9)[0].position == 2
+
+    def test_everyone_has_retained_what_was_theirs(self) -> None:
+        with self._mailbox() as mailbox:
+            mailbox.retain([_mail(1), _mail(2, to="dave")], acked_ms=0)
+
+            assert (_retained(mailbox), _retained(mailbox, "dave")) == (["1"], ["2"])
+            assert _retained(mailbox, "eve") == []
+
+    def test_a_moment_is_where_to_begin_and_is_in_it(self) -> None:
+        with self._mailbox() as mailbox:
+            for moment in (10, 20, 30):
+                mailbox.retain([_mail(moment)], acked_ms=moment)
+
+            assert _retained(mailbox, since_ms=20) == ["20", "30"]
+            assert _retained(mailbox, since_ms=31) == []
+
+    def test_pages_behind_each_other_lose_nothing_of_one_moment(self) -> None:
+        with self._mailbox() as mailbox:
+            mailbox.retain([_mail(number) for number in range(1, 6)], acked_ms=10)
+            found, after, is_last = [], 0, False
+            while not is_last:
+                page = mailbox.retained(
+                    "carol", since_ms=10, after=after, max_messages=2, max_bytes=10_000
+                )
+                found += [mail.envelope_id for mail in page.mail]
+                after, is_last = page.mail[-1].position, page.is_last
+
+            assert found == ["1", "2", "3", "4", "5"]
+
+    def test_a_page_of_what_is_retained_holds_no_more_bytes_than_asked_for(self) -> None:
+        with self._mailbox() as mailbox:
+            mailbox.retain([_mail(1, text="x" * 9), _mail(2), _mail(3)], acked_ms=0)
+            page = mailbox.retained("carol", since_ms=0, after=0, max_messages=9, max_bytes=5)
+
+            assert ([mail.envelope_id for mail in page.mail], page.is_last) == (["1"], False)
+
+    def test_what_was_acked_later_comes_later_also_when_the_clock_was_set_back(self) -> None:
+        with self._mailbox() as mailbox:
+            mailbox.retain([_mail(1)], acked_ms=1_000)
+            mailbox.retain([_mail(2)], acked_ms=10)
+
+            assert _retained(mailbox, since_ms=500) == ["1", "2"]
+
+    def test_what_was_acked_in_a_future_that_was_none_counts_as_acked_now(self) -> None:
+        with self._mailbox() as mailbox:
+            mailbox.retain([_mail(1)], acked_ms=10)
+            mailbox.retain([_mail(2)], acked_ms=10**12)
+            mailbox.forget_retained(before_ms=0, now_ms=20, max_messages=9)
+            mailbox.retain([_mail(3)], acked_ms=30)
+
+            assert _retained(mailbox, since_ms=20) == ["2", "3"]
+            assert _retained(mailbox, since_ms=21) == ["3"]
+
+    def test_an_envelope_is_retained_once_and_one_without_an_id_each_time(self) -> None:
+        with self._mailbox() as mailbox:
+            mailbox.retain([_mail(1, "a"), _mail(2, "a"), _mail(3, "")], acked_ms=0)
+            mailbox.retain([_mail(4, "a"), _mail(5, "a", sender=_BOB), _mail(6, "")], acked_ms=0)
+
+            assert _retained(mailbox) == ["a", "", "a", ""]
+
+    def test_what_is_retained_is_known_when_it_is_put_again(self) -> None:
+        with self._mailbox(1, 2) as mailbox:
+            mailbox.remove_ids("carol", ["1"], acked_ms=0)
+            with pytest.raises(AlreadyStoredError):
+                mailbox.put(_mail(3, "1"), now_ms=0)
+            mailbox.put(_mail(4, "1", sender=_BOB), now_ms=0)
+            mailbox.put(_mail(5, "1", to="dave"), now_ms=0)
+
+            assert _positions(mailbox) == [2, 4]
+
+    def test_of_too_many_retained_messages_of_one_recipient_the_oldest_are_forgotten(self) -> None:
+        with self._mailbox(retain_messages=2) as mailbox:
+            mailbox.retain([_mail(1), _mail(9, to="dave"), _mail(2), _mail(3)], acked_ms=0)
+
+            assert (_retained(mailbox), _retained(mailbox, "dave")) == (["2", "3"], ["9"])
+
+    def test_of_too_many_retained_bytes_of_one_recipient_the_oldest_are_forgotten(self) -> None:
+        with self._mailbox(retain_bytes=10) as mailbox:
+            mailbox.retain([_mail(1), _mail(2)], acked_ms=0)
+            mailbox.retain([_mail(3, text="x" * 8)], acked_ms=0)
+            kept = _retained(mailbox)
+            mailbox.retain([_mail(4, text="x" * 11)], acked_ms=0)
+
+            assert (kept, _retained(mailbox)) == (["2", "3"], [])
+
+    def test_of_too_much_retained_all_in_all_the_oldest_is_forgotten_whosever_it_is(self) -> None:
+        with self._mailbox(retain_store_bytes=4) as mailbox:
+            mailbox.retain([_mail(1), _mail(2, to="dave"), _mail(3)], acked_ms=0)
+
+            assert (_retained(mailbox), _retained(mailbox, "dave")) == (["3"], ["2"])
+            assert mailbox.totals(largest=0).retained_bytes == 4
+
+    def test_what_was_acked_before_a_moment_is_forgotten_so_many_at_a_time(self) -> None:
+        with self._mailbox() as mailbox:
+            for moment in (10, 20, 30, 40):
+                mailbox.retain([_mail(moment)], acked_ms=moment)
+            forget = partial(mailbox.forget_retained, before_ms=40, now_ms=50, max_messages=2)
+
+            assert [forget(), forget(), forget()] == [2, 1, 0]
+            assert _retained(mailbox) == ["40"]
+
+    def test_an_operator_sees_what_is_retained_and_purges_it(self) -> None:
+        with self._mailbox() as mailbox:
+            mailbox.retain([_mail(1), _mail(2, to="dave", text="xyz")], acked_ms=0)
+            before = mailbox.totals(largest=1), mailbox.summaries()
+
+            assert mailbox.purge("carol", dead_letters_only=True) == 0
+            assert mailbox.purge("carol") == 1
+            assert (_retained(mailbox), _retained(mailbox, "dave")) == ([], ["2"])
+        assert before == (
+            StoreTotals(retained=2, retained_bytes=5),
+            (MailboxSummary("carol", 0, 0, 0, 0, 1), MailboxSummary("dave", 0, 0, 0, 0, 1)),
+        )
+
+    def test_what_was_retained_or_forgotten_can_be_undone(self) -> None:
+        with self._mailbox(1, 2) as mailbox:
+            mailbox.remove("carol", [1], acked_ms=0)
+            mailbox.rollback()
+            nothing = _retained(mailbox)
+            mailbox.remove("carol", [1], acked_ms=0)
+            mailbox.commit()
+            mailbox.remove("carol", [2], acked_ms=0)
+            mailbox.forget_retained(before_ms=9, now_ms=9, max_messages=1)
+            mailbox.purge("carol")
+            mailbox.rollback()
+
+            assert (nothing, _retained(mailbox), _positions(mailbox)) == ([], ["1"], [2])
+            assert mailbox.totals(largest=0).retained == 1
 
     # For the operator
 

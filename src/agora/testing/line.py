@@ -69,6 +69,10 @@ class Line:
         """Write a WebSocket ping."""
         self.incoming.append(payload)
 
+    def withdraw(self, envelope_id: str) -> bool:
+        """Do nothing, as a socket."""
+        return False
+
     def close(self, code: CloseCode) -> None:
         """Write the end."""
         self.incoming.append(code)

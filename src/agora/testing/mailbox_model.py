@@ -43,7 +43,15 @@ __all__ = ["mailbox_machine"]
 
 _RECIPIENTS = ("carol", "dave", "eve")
 _SENDERS = (PeerId("alice"), PeerId("bob"), PeerId("carol"))
-_BOUNDS = MailboxBounds(max_messages=5, max_bytes=60, sender_share=0.6, store_bytes=100)
+_BOUNDS = MailboxBounds(
+    max_messages=5,
+    max_bytes=60,
+    sender_share=0.6,
+    store_bytes=100,
+    retain_messages=4,
+    retain_bytes=60,
+    retain_store_bytes=90,
+)
 
 _recipients = st.sampled_from(_RECIPIENTS)
 _senders = st.sampled_from(_SENDERS)
@@ -51,6 +59,7 @@ _ids = st.sampled_from(["", "1", "2", "3", "4"])
 _some_ids = st.lists(_ids, max_size=3)
 _texts = st.sampled_from(["", "é", "x" * 10, "x" * 25, "x" * 61])
 _moments = st.integers(0, 9)
+_acked = st.one_of(st.none(), _moments)
 _places = st.lists(st.integers(0, 40), max_size=3)
 _puts = st.lists(
     st.builds(
@@ -76,6 +85,7 @@ class _Model:
     """What is kept, in no order, found by looking at all of it."""
 
     waiting: list[_Waiting] = field(default_factory=list)
+    retained: list[Mail] = field(default_factory=list)  # with the moments of their acks
     dead: list[DeadLetter] = field(default_factory=list)
     pins: set[PeerId] = field(default_factory=set)
     last_position: int = 0
@@ -86,10 +96,7 @@ class _Model:
 
     def refusal(self, mail: Mail, *, is_owed: bool, follows: int) -> str | None:
         """Return why *mail* is refused: ``repeat``, ``order``, or the scope of the bound."""
-        if mail.envelope_id and any(
-            (other.sender, other.envelope_id) == (mail.sender, mail.envelope_id)
-            for other in self.of(mail.recipient)
-        ):
+        if any(_is_same(mail, other) for other in self.of(mail.recipient) + self.retained):
             return "repeat"
         mailbox = self.of(mail.recipient)
         if follows and follows not in [other.position for other in mailbox]:
@@ -124,14 +131,34 @@ class _Model:
         self.waiting = [w for w in self.waiting if w not in gone]
         return gone
 
+    def retain(self, mail: Iterable[Mail], acked_ms: int) -> None:
+        moment = max([acked_ms, *(one.stored_ms for one in self.retained)])
+        touched = {}
+        for one in mail:
+            if not any(_is_same(one, other) for other in self.retained):
+                self.retained.append(replace(one, position=0, stored_ms=moment))
+                touched[one.recipient] = True
+        for recipient in touched:
+            while _is_over(
+                self.retained_of(recipient), _BOUNDS.retain_messages, _BOUNDS.retain_bytes
+            ):
+                self.retained.remove(self.retained_of(recipient)[0])
+        while _is_over(self.retained, 10**6, _BOUNDS.retain_store_bytes):
+            del self.retained[0]
+
+    def retained_of(self, recipient: str) -> list[Mail]:
+        return [mail for mail in self.retained if mail.recipient == recipient]
+
     def summaries(self) -> list[MailboxSummary]:
         found = []
         for recipient in sorted(_RECIPIENTS):
             mail = self.of(recipient)
             dead = [d for d in self.dead if d.mail.recipient == recipient]
+            retained = len(self.retained_of(recipient))
             oldest = min((m.stored_ms for m in mail), default=0)
-            if mail or dead:
-                found.append(MailboxSummary(recipient, len(mail), _bytes(mail), oldest, len(dead)))
+            if mail or dead or retained:
+                held = (len(mail), _bytes(mail), oldest)
+                found.append(MailboxSummary(recipient, *held, len(dead), retained))
         return found
 
     def totals(self, *, largest: int) -> StoreTotals:
@@ -148,11 +175,22 @@ class _Model:
             min((one.stored_ms for one in mail), default=0),
             len(self.dead),
             tuple(sorted(mailboxes, key=lambda one: (-one.bytes, one.recipient))[:largest]),
+            len(self.retained),
+            _bytes(self.retained),
         )
 
 
 def _bytes(mail: Iterable[Mail]) -> int:
     return sum(one.size for one in mail)
+
+
+def _is_same(one: Mail, other: Mail) -> bool:
+    ends = (one.recipient, one.sender, one.envelope_id)
+    return bool(one.envelope_id) and ends == (other.recipient, other.sender, other.envelope_id)
+
+
+def _is_over(mail: list[Mail], max_messages: int, max_bytes: int) -> bool:
+    return len(mail) > max_messages or _bytes(mail) > max_bytes
 
 
 def _word(refusal: Exception | None) -> str | None:
@@ -287,19 +325,22 @@ class _MailboxMachine(RuleBasedStateMachine):
             return _word(refusal)
         return None
 
-    @rule(recipient=_recipients, positions=_places)
-    def remove(self, recipient: str, positions: list[int]) -> None:
-        self.mailbox.remove(recipient, positions)
-        self.model.take_out(recipient, positions)
+    @rule(recipient=_recipients, positions=_places, acked_ms=_acked)
+    def remove(self, recipient: str, positions: list[int], acked_ms: int | None) -> None:
+        self.mailbox.remove(recipient, positions, acked_ms=acked_ms)
+        self.take_out(recipient, positions, acked_ms)
 
-    @rule(recipient=_recipients, ids=_some_ids)
-    def remove_ids(self, recipient: str, ids: list[str]) -> None:
-        self.mailbox.remove_ids(recipient, ids)
-        named = [m.position for m in self.model.of(recipient) if m.envelope_id in ids]
-        self.model.take_out(
-            recipient,
-            [m.position for m in self.model.of(recipient) if m.position in named and m.envelope_id],
-        )
+    @rule(recipient=_recipients, ids=_some_ids, acked_ms=_acked)
+    def remove_ids(self, recipient: str, ids: list[str], acked_ms: int | None) -> None:
+        self.mailbox.remove_ids(recipient, ids, acked_ms=acked_ms)
+        mine = [mail for mail in self.model.of(recipient) if mail.envelope_id]
+        named = [mail.position for mail in mine if mail.envelope_id in ids]
+        self.take_out(recipient, named, acked_ms)
+
+    def take_out(self, recipient: str, positions: list[int], acked_ms: int | None) -> None:
+        gone = [waiting.mail for waiting in self.model.take_out(recipient, positions)]
+        if acked_ms is not None:
+            self.model.retain(sorted(gone, key=lambda mail: mail.position), acked_ms)
 
     @rule(
         recipient=_recipients,
@@ -352,7 +393,7 @@ class _MailboxMachine(RuleBasedStateMachine):
 
         assert list(expired) == old[:max_messages]
         for mail in expired:
-            self.remove(mail.recipient, [mail.position])
+            self.remove(mail.recipient, [mail.position], None)
 
     @rule(before_ms=_moments)
     def forget_dead_letters(self, before_ms: int) -> None:
@@ -362,6 +403,45 @@ class _MailboxMachine(RuleBasedStateMachine):
 
         assert forgotten == len(self.model.dead) - len(kept)
         self.model.dead = kept
+
+    # What was acked
+
+    @rule(puts=_puts, acked_ms=_moments)
+    def retain(self, puts: list[Put], acked_ms: int) -> None:
+        mail = [put.mail for put in puts]
+        self.mailbox.retain(mail, acked_ms=acked_ms)
+        self.model.retain(mail, acked_ms)
+
+    @rule(before_ms=_moments, now_ms=_moments, max_messages=st.integers(1, 4))
+    def forget_retained(self, before_ms: int, now_ms: int, max_messages: int) -> None:
+        kept = [replace(one, stored_ms=min(one.stored_ms, now_ms)) for one in self.model.retained]
+        old = [one for one in kept if one.stored_ms < before_ms][:max_messages]
+
+        forgotten = self.mailbox.forget_retained(
+            before_ms=before_ms, now_ms=now_ms, max_messages=max_messages
+        )
+
+        assert forgotten == len(old)
+        self.model.retained = kept[len(old) :]
+
+    @rule(recipient=_recipients, since_ms=_moments, max_messages=st.integers(1, 3))
+    def replay(self, recipient: str, since_ms: int, max_messages: int) -> None:
+        found: list[Mail] = []
+        is_last = False
+        while not is_last:
+            page = self.mailbox.retained(
+                recipient,
+                since_ms=since_ms,
+                after=found[-1].position if found else 0,
+                max_messages=max_messages,
+                max_bytes=70,
+            )
+            found += page.mail
+            is_last = page.is_last
+
+        assert [replace(one, position=0) for one in found] == [
+            one for one in self.model.retained_of(recipient) if one.stored_ms >= since_ms
+        ]
 
     # Pins, and the operator
 
@@ -382,8 +462,12 @@ class _MailboxMachine(RuleBasedStateMachine):
 
         purged = self.mailbox.purge(recipient, dead_letters_only=dead_letters_only)
 
-        assert purged == len(mail) + len(self.model.dead) - len(kept)
+        retained = [] if dead_letters_only else self.model.retained_of(recipient)
+        assert purged == len(mail) + len(self.model.dead) - len(kept) + len(retained)
         self.model.dead = kept
+        if not dead_letters_only:
+            others = [one for one in self.model.retained if one.recipient != recipient]
+            self.model.retained = others
         self.model.take_out(recipient, mail)
 
     # Safety
@@ -407,6 +491,16 @@ class _MailboxMachine(RuleBasedStateMachine):
             expected = self.model.of(recipient)
             assert list(page.mail) == expected
             assert self.mailbox.count(recipient) == (len(expected), _bytes(expected))
+
+    @invariant()
+    def what_was_acked_is_there_in_its_order(self) -> None:
+        for recipient in _RECIPIENTS:
+            page = self.mailbox.retained(
+                recipient, since_ms=0, after=0, max_messages=10**6, max_bytes=10**6
+            )
+            assert [replace(one, position=0) for one in page.mail] == (
+                self.model.retained_of(recipient)
+            )
 
     @invariant()
     def the_operator_sees_what_is_there(self) -> None:

@@ -252,3 +252,48 @@ def test_a_window_that_shrinks_keeps_the_latest() -> None:
     assert [window.has(key) for key in (FIRST, SECOND, THIRD)] == [False, False, True]
     window.change(max_ids=1, max_age=600.0, is_enabled=False)
     assert len(window) == 0
+
+
+def test_what_one_window_knew_another_knows_for_as_long_as_that_would_have() -> None:
+    before, after = (ReplayWindow(max_ids=10, max_age=10.0) for _ in range(2))
+    before.add(FIRST)
+    before.forget_old(now=100.0)
+    before.add(SECOND)
+
+    after.remember(before.remembered(now=105.0).after(3.0), now=0.0)
+    assert [after.has(key) for key in (FIRST, SECOND, THIRD)] == [True, True, False]
+    after.forget_old(now=2.1)
+    assert [after.has(key) for key in (FIRST, SECOND)] == [False, True]
+    after.forget_old(now=7.1)
+    assert [after.has(key) for key in (FIRST, SECOND)] == [False, False]
+
+
+def test_what_was_discarded_no_other_window_knows() -> None:
+    before, after = (ReplayWindow(max_ids=10, max_age=10.0) for _ in range(2))
+    for key in (FIRST, SECOND):
+        before.add(key)
+    before.discard(FIRST)
+
+    after.remember(before.remembered(now=0.0), now=0.0)
+
+    assert [after.has(key) for key in (FIRST, SECOND)] == [False, True]
+
+
+def test_a_window_remembers_no_more_of_another_than_it_may() -> None:
+    before, after = ReplayWindow(max_ids=10, max_age=10.0), ReplayWindow(max_ids=2, max_age=10.0)
+    for key in (FIRST, SECOND, THIRD):
+        before.add(key)
+
+    after.remember(before.remembered(now=0.0), now=0.0)
+
+    assert [after.has(key) for key in (FIRST, SECOND, THIRD)] == [False, True, True]
+
+
+def test_a_window_that_is_off_remembers_nothing_of_another() -> None:
+    before = ReplayWindow(max_ids=10, max_age=10.0)
+    before.add(FIRST)
+    after = ReplayWindow(max_ids=10, max_age=10.0, is_enabled=False)
+
+    after.remember(before.remembered(now=0.0), now=0.0)
+
+    assert len(after) == 0

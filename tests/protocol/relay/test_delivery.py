@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agora.codes import CloseCode, ErrorCode
 from agora.envelope import Envelope
 from agora.frames import Delivery, ErrorAnswer, encode_ack
@@ -283,6 +285,25 @@ def test_one_session_gets_no_second_copy_of_what_another_has_settled() -> None:
     talk.settle()
 
     assert messages(newcomer.hears()) == []
+
+
+@pytest.mark.parametrize("receives", [True, False])
+def test_what_is_acked_long_after_it_was_stored_is_known_when_it_is_sent_again(
+    receives: bool,
+) -> None:
+    talk = Conversation()
+    alice, bob = talk.meet_proven("alice", "bob")
+    bob.leaves()
+    envelope = alice.sends(bob, "hi")
+    assert alice.hears() == ["stored to bob"]
+    talk.pass_time(3_600.0)
+
+    returned = talk.prove("bob", receives=receives)
+    returned.acks(envelope)
+    alice.submits(envelope, bob)
+
+    assert alice.hears()[-1] == "duplicate to bob"
+    assert talk.mailbox.count(bob.id) == (0, 0)
 
 
 def test_an_ack_is_good_for_what_an_earlier_session_got() -> None:

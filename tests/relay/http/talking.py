@@ -164,6 +164,17 @@ class Events:
                     return name, json.loads(data)
         return "", {}
 
+    async def begin(self) -> str:
+        """Return the id behind which the stream begins."""
+        async with asyncio.timeout(DEADLINE):
+            async for line in self._lines:
+                if not line:
+                    break
+                field, _, value = line.partition(": ")
+                if field == "id":
+                    self.last = value
+        return self.last
+
     async def comment(self) -> str:
         """Return the next comment."""
         async with asyncio.timeout(DEADLINE):

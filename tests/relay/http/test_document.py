@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
+import jsonschema_rs
 import pytest
+import schemathesis
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from agora.codes import HTTP_STATUS
+from agora.codes import HTTP_STATUS, HttpErrorCode
 from agora.relay import Relay
 from agora.relay.http.app import ROUTES
 from agora.relay.http.document import VECTOR, document
@@ -23,6 +27,7 @@ TEXT = DOCUMENT["info"]["description"]
 
 
 def test_it_is_openapi_3_1() -> None:
+    schemathesis.openapi.from_dict(DOCUMENT).validate()
     assert DOCUMENT["openapi"].startswith("3.1")
     assert DOCUMENT["info"]["title"] == "Agora relay"
 
@@ -50,13 +55,24 @@ def test_every_reference_leads_somewhere() -> None:
 def test_every_request_says_how_it_may_fail() -> None:
     for methods in DOCUMENT["paths"].values():
         for operation in methods.values():
-            assert {"200", "429", "500", "503"} <= set(operation["responses"])
+            assert {"200", "400", "408", "429", "431", "500", "503"} <= set(operation["responses"])
             assert ("401" in operation["responses"]) or not operation["security"]
+            assert ("413" in operation["responses"]) == ("requestBody" in operation)
+
+
+def test_the_codes_of_a_status_are_those_that_have_it() -> None:
+    for methods in DOCUMENT["paths"].values():
+        for operation in methods.values():
+            for status, answer in operation["responses"].items():
+                if name := answer.get("$ref", "").rpartition("/")[2]:
+                    body = DOCUMENT["components"]["responses"][name]["content"]["application/json"]
+                    codes = body["schema"]["allOf"][1]["properties"]["error"]["properties"]["code"]
+                    assert {str(HTTP_STATUS[code]) for code in codes["enum"]} == {status}
 
 
 def test_every_code_is_in_its_text() -> None:
-    for code, status in HTTP_STATUS.items():
-        assert f"| {status} | `{code}` |" in TEXT
+    for code in {*HTTP_STATUS} - {HttpErrorCode.UNAUTHORIZED}:  # that is its operator's
+        assert f"| {HTTP_STATUS[code]} | `{code}` |" in TEXT
 
 
 def test_the_vector_is_what_another_library_computes() -> None:
@@ -78,6 +94,58 @@ def test_the_recipe_of_the_text_gives_the_vector() -> None:
     text = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert text == VECTOR["envelope_text"]
     assert text in TEXT
+
+
+# Examples
+
+
+def examples() -> Iterator[tuple[str, Any, Any]]:
+    """Yield every example of a JSON body, with where it stands and its schema."""
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            for name, body in {
+                "asked": operation.get("requestBody"),
+                **operation["responses"],
+            }.items():
+                content = (body or {}).get("content", {}).get("application/json", {})
+                if "example" in content:
+                    yield f"{method} {path} {name}", content["schema"], content["example"]
+    for name, answer in DOCUMENT["components"]["responses"].items():
+        content = answer["content"]["application/json"]
+        yield name, content["schema"], content["example"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "example"), [pytest.param(*rest, id=name) for name, *rest in examples()]
+)
+def test_an_example_is_what_it_is_an_example_of(schema: Any, example: Any) -> None:
+    whole = schema | {"components": DOCUMENT["components"]}
+    jsonschema_rs.validator_for(whole).validate(example)
+
+
+def test_every_body_has_its_example() -> None:
+    told = {name for name, _, _ in examples()}
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            if "requestBody" in operation:
+                assert f"{method} {path} asked" in told
+
+
+async def test_every_example_of_a_request_works_once_it_is_signed_by_who_sends_it(
+    relay: Relay,
+) -> None:
+    found = {name.split()[1]: example for name, _, example in examples() if "asked" in name}
+    asked = copy.deepcopy(found)
+    async with http_peer(relay) as alice:
+        challenge = await alice.challenge()
+        asked["/v1/register"] |= alice.proof(challenge)
+        one = asked["/v1/send"]["envelope"]
+        letter = alice.letter(alice.id, one["payload"], type=one["type"])
+        assert {*letter.to_dict()} == {*one}
+        asked["/v1/send"] = {"envelope": letter.to_dict()}
+        for path, body in asked.items():
+            answer = await alice.ask("POST", path, json=body)
+            assert answer.status_code == 200, (path, answer.text)
 
 
 async def test_a_client_can_be_written_from_it_alone(relay: Relay) -> None:
@@ -151,6 +219,19 @@ async def test_it_is_served_to_programs_and_to_people(relay: Relay) -> None:
     assert style.headers["Content-Type"].startswith("text/css")
     for title in ("Get a token", "POST /v1/send", "SendRequest"):
         assert title in person.text
+
+
+async def test_it_tells_the_bounds_of_the_relay_that_serves_it() -> None:
+    settings: dict[str, Any] = {"max_name_length": 7, "token_lifetime": 77.0}
+    async with (
+        Relay(port=0, http_port=0, **settings) as relay,
+        http_peer(relay, register=False) as anyone,
+    ):
+        told = (await anyone.ask("GET", "/openapi.json")).json()
+
+    asked = told["components"]["schemas"]["RegisterRequest"]["properties"]
+    assert asked["name"]["anyOf"][0]["maxLength"] == 7
+    assert "good for\n   77 s" in told["info"]["description"]
 
 
 async def test_the_page_loads_nothing_from_elsewhere_and_runs_nothing(relay: Relay) -> None:

@@ -180,6 +180,6 @@ async def test_who_only_sends_is_not_announced() -> None:
 async def test_a_quiet_stream_is_kept_open_by_comments(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agora.relay.http.events._HEARTBEAT_EVERY", 0.01)
+    monkeypatch.setattr("agora.relay.http.events.HEARTBEAT_EVERY", 0.01)
     async with http_peer(relay) as bob, bob.events() as events:
         assert await events.comment() == ": still here"

@@ -12,6 +12,8 @@ from agora.relay import Relay, RelayConfig
 from agora.relay.http.gate import client_address
 from tests.relay.http.talking import http_peer
 
+KEY = "302a300506032b6570032100" + "5a" * 32
+
 # Errors
 
 
@@ -54,6 +56,38 @@ async def test_what_is_not_allowed_says_what_is(relay: Relay) -> None:
     assert "POST" in answer.headers["Allow"]
 
 
+@pytest.mark.parametrize("path", ["/v1/peers", "/v1/messages", "/docs", "/openapi.json", "/chat"])
+async def test_head_is_answered_as_get_without_the_body(relay: Relay, path: str) -> None:
+    async with http_peer(relay) as alice:
+        whole = await alice.ask("GET", path)
+        head = await alice.ask("HEAD", path)
+        wrong = await alice.ask("PUT", path)
+
+    assert (head.status_code, head.content) == (200, b"")
+    # What is left of a rate is no more the same.
+    assert {*head.headers} == {*whole.headers}
+    assert head.headers["Content-Length"] == whole.headers["Content-Length"]
+    assert wrong.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+async def test_head_takes_nothing_away(relay: Relay) -> None:
+    async with http_peer(relay) as alice, http_peer(relay) as bob:
+        await bob.poll(wait=0)
+        await alice.send_envelope(alice.letter("*", "once"), to="*")
+        await bob.ask("HEAD", "/v1/messages", params={"wait": 5})
+        stream = await bob.ask("HEAD", "/v1/events")
+
+        assert await bob.payloads() == ["once"]
+        assert stream.headers["Content-Type"].startswith("text/event-stream")
+
+
+async def test_a_page_says_its_charset_once(relay: Relay) -> None:
+    async with http_peer(relay, register=False) as anyone:
+        page = await anyone.ask("GET", "/docs")
+
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -64,8 +98,11 @@ async def test_what_is_not_allowed_says_what_is(relay: Relay) -> None:
         ({"envelope": {"to": [1]}}, 400, "invalid_message"),
         ({"envelope": {}, "to": "bob"}, 400, "invalid_message"),
         ({"envelope": {}, "to": []}, 400, "invalid_message"),
-        ({"envelope": {}, "to": "*"}, 400, "invalid_envelope"),
-        ({"envelope": {"id": 1, "to": ["x"]}}, 400, "invalid_envelope"),
+        ({"envelope": {}, "to": "*"}, 403, "invalid_envelope"),
+        ({"envelope": {"to": ["*", "x"]}}, 400, "invalid_message"),
+        ({"envelope": {"to": ["*", "x"]}, "to": "*"}, 400, "invalid_message"),
+        ({"envelope": {"to": ["x"]}, "to": "*"}, 403, "recipient_mismatch"),
+        ({"envelope": {"id": 1, "to": ["x"]}}, 403, "invalid_envelope"),
     ],
 )
 async def test_a_message_that_is_none_is_refused(
@@ -75,6 +112,69 @@ async def test_a_message_that_is_none_is_refused(
         answer = await alice.ask("POST", "/v1/send", json=body)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/ack", {"ids": [1]}),
+        ("/v1/ack", {"ids": "x"}),
+        ("/v1/nack", {"ids": ["x"], "delayMs": "1"}),
+        ("/v1/nack", {"ids": ["x"], "delayMs": True}),
+        ("/v1/send", {"envelope": {"to": ["x"]}, "confirm": "true"}),
+        ("/v1/send", {"envelope": {"to": ["x"]}, "confirm": 1}),
+        ("/v1/send", {"envelope": {"to": ["x"]}, "wait": "0"}),
+        ("/v1/register", {"publicKey": KEY, "nonce": "0" * 64, "signature": "0" * 128, "name": 5}),
+    ],
+)
+async def test_a_value_of_another_type_is_not_made_to_fit(
+    relay: Relay, path: str, body: Any
+) -> None:
+    async with http_peer(relay) as alice:
+        answer = await alice.ask("POST", path, json=body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_message")
+    assert "Expected" in answer.json()["error"]["message"]
+
+
+async def test_what_is_wrong_with_a_body_is_said_of_that_body(relay: Relay) -> None:
+    async with http_peer(relay, register=False) as alice:
+        texts = [
+            (await alice.ask("POST", "/v1/challenge", content=content)).json()["error"]["message"]
+            for content in ("", "{}", "[]", '{"publicKey":1}')
+        ]
+
+    assert texts == [
+        "Invalid message: the body is missing",
+        "Invalid message: Object missing required field `publicKey`",
+        "Invalid message: Expected `object`, got `array`",
+        "Invalid message: Expected `str`, got `int` - at `$.publicKey`",
+    ]
+
+
+async def test_a_parameter_is_called_by_the_name_it_was_given_by(relay: Relay) -> None:
+    async with http_peer(relay) as alice:
+        answer = await alice.ask("GET", "/v1/events?receive=maybe")
+
+    assert answer.json()["error"]["message"] == (
+        "Invalid message: receive: Expected `bool`, got `str`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "told", "takes"),
+    [
+        ("Content-Type", "text/plain", "Accept", "application/json"),
+        ("Content-Encoding", "gzip", "Accept-Encoding", "identity"),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_told_what_can(
+    relay: Relay, header: str, value: str, told: str, takes: str
+) -> None:
+    async with http_peer(relay, register=False) as alice:
+        answer = await alice.ask("POST", "/v1/challenge", content=b"{}", headers={header: value})
+
+    assert (answer.status_code, answer.headers[told]) == (415, takes)
 
 
 async def test_a_message_of_somebody_else_is_refused(relay: Relay) -> None:
@@ -90,7 +190,7 @@ async def test_a_clock_that_is_wrong_is_told_the_time(relay: Relay) -> None:
         envelope = alice.letter(alice.id, timestamp_ms=1_000)
         answer = await alice.ask("POST", "/v1/send", json={"envelope": envelope.to_dict()})
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "stale")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "stale")
     assert answer.json()["error"]["now"] > 1_700_000_000_000
 
 

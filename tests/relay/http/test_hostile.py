@@ -118,6 +118,67 @@ async def test_what_is_no_http_is_told_so_in_json(relay: Relay, begun: bytes) ->
         assert await refusal(wire) == (400, "invalid_message")
 
 
+async def test_a_method_that_nobody_knows_is_told_so(relay: Relay) -> None:
+    async with wire_to(url_of(relay)) as wire:
+        wire.write(b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert await refusal(wire) == (501, "unknown_method")
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"]
+)
+async def test_a_request_says_whom_it_is_for(relay: Relay, head: bytes) -> None:
+    async with wire_to(url_of(relay)) as wire:
+        wire.write(head)
+
+        status, body = await answer(wire)
+        assert (status, body["error"]["code"]) == (400, "invalid_message")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"NONSENSE\r\n\r\n", b"GET /" + b"x" * 40_000, b"FOO / HTTP/1.1\r\n"]
+)
+async def test_what_the_application_never_sees_has_the_headers_of_every_answer(
+    relay: Relay, sent: bytes
+) -> None:
+    async with wire_to(url_of(relay)) as wire:
+        wire.write(sent)
+        head = (await wire.read_head()).lower()
+
+    for name in (
+        "x-content-type-options",
+        "access-control-allow-origin",
+        "ratelimit-policy",
+        "date",
+    ):
+        assert f"\n{name}: " in head
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        (b"NONSENSE\r\n\r\n", 400),
+        (b"GET /" + b"x" * 40_000, 431),
+        (HEAD + b"Content-Length: 9\r\n\r\n{", 408),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nx", 400),
+        (b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n", 408),
+    ],
+)
+async def test_a_bad_request_behind_a_poll_is_answered_behind_it(bad: bytes, status: int) -> None:
+    async with (
+        Relay(port=0, http_port=0, http_request_timeout=0.1) as relay,
+        http_peer(relay) as alice,
+        wire_to(alice.url) as wire,
+    ):
+        poll = request(alice, "/v1/messages?wait=0.3")
+        wire.write(poll + request(alice, "/v1/nothing") + bad)
+
+        answers = [(await answer(wire))[0] for _ in range(3)]
+        assert answers == [200, 404, status]
+        assert await wire.read_to_end() == b""
+
+
 async def test_a_body_that_says_it_is_too_large_is_not_waited_for(relay: Relay) -> None:
     async with wire_to(url_of(relay)) as wire:
         wire.write(HEAD + b"Content-Length: 1000000000\r\n\r\n")
@@ -275,6 +336,48 @@ async def test_too_many_tokens_at_once_are_not_served() -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "at_capacity")
 
 
+@pytest.mark.parametrize("limit", ["max_challenges_per_address", "max_http_sessions_per_address"])
+async def test_one_address_may_not_have_all_that_is_there_for_all(limit: str) -> None:
+    settings: dict[str, Any] = {"trusted_proxies": ("127.0.0.1",), limit: 1}
+    async with (
+        Relay(port=0, http_port=0, **settings) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+    ):
+        if limit == "max_challenges_per_address":
+            asked: dict[str, Any] = {"publicKey": alice.id, "nonce": "00" * 32}
+            method, path = "POST", "/v1/challenge"
+        else:
+            asked, method, path = {"ids": ["ab" * 32]}, "POST", "/v1/ack"
+        answers = [
+            await peer.ask(method, path, json=asked, headers={"X-Forwarded-For": address})
+            for peer, address in ((alice, "192.0.2.1"), (bob, "192.0.2.1"), (bob, "192.0.2.2"))
+        ]
+
+    assert [one.status_code for one in answers] == [200, 503, 200]
+    assert answers[1].json()["error"]["code"] == "at_capacity"
+    assert int(answers[1].headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("whose", ["key", "address"])
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events?wait=20", "/v1/messages?wait=20"])
+async def test_only_so_many_requests_may_wait(whose: str, path: str) -> None:
+    settings: dict[str, Any] = {f"max_http_waits_per_{whose}": 2}
+    async with Relay(port=0, http_port=0, **settings) as relay, http_peer(relay) as alice:
+        async with alice.events() as one, alice.events() as other:
+            await asyncio.gather(one.begin(), other.begin())
+            refused = await alice.ask("GET", path)
+            assert await alice.poll(wait=0) == []  # this does not wait
+        error = refused.json()["error"]
+
+        assert (refused.status_code, error["code"]) == (503, "at_capacity")
+        assert f"max 2 requests of one {whose} that wait" in error["message"]
+        assert refused.headers["Retry-After"] == "1"
+        async with asyncio.timeout(DEADLINE):
+            while (await alice.ask("GET", "/v1/messages?wait=0.01")).status_code != 200:
+                pass  # the relay has not noticed yet that they have gone
+
+
 async def test_a_token_that_only_puts_off_what_it_has_not_takes_no_room() -> None:
     async with (
         Relay(port=0, http_port=0, max_http_sessions=1) as relay,
@@ -286,17 +389,20 @@ async def test_a_token_that_only_puts_off_what_it_has_not_takes_no_room() -> Non
         assert await bob.poll(wait=0) == []
 
 
-async def test_who_does_not_fetch_its_late_receipts_is_closed() -> None:
+async def test_who_does_not_fetch_its_late_receipts_stays_and_the_oldest_go() -> None:
     async with (
-        Relay(port=0, http_port=0, max_unsent_bytes=2_000) as relay,
+        Relay(port=0, http_port=0, max_unsent_bytes=2_000, http_backlog_bytes=1_024) as relay,
         http_peer(relay) as alice,
         http_peer(relay) as bob,
     ):
         await alice.ask("GET", "/v1/events", params={"wait": 0, "presence": "none"})
         for number in range(20):  # of which each has a receipt, for which no request waits
             await alice.send(bob.id, number, wait=0)
+        await alice.send(bob.id, "the last, which waits for its answer")
+        told = await alice.ask("GET", "/v1/events", params={"wait": 0, "presence": "none"})
 
-        await eventually(lambda: relay._metrics.tally.closes["slow_consumer"] == 1)
+    assert relay._metrics.tally.closes["slow_consumer"] == 0
+    assert 0 < len(told.text) < 2_000
 
 
 async def test_a_challenge_that_is_refused_leaves_nothing(relay: Relay) -> None:

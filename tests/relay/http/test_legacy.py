@@ -48,6 +48,25 @@ async def test_a_message_without_a_signature_is_refused_the_same_way(relay: Rela
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "private_key_refused")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"envelope": {"to": ["x"], "type": "publish"}, "privateKey": "00"},
+        {"envelope": {"to": ["x"], "privateKey": "00"}},
+        {"to": ["x", 5], "type": 1, "payload": None},
+        {"to": "x", "type": "publish", "payload": {"envelope": 1}},
+        {"privateKey": None},
+    ],
+)
+async def test_a_private_key_beside_a_message_is_refused_in_every_shape(
+    relay: Relay, body: Any
+) -> None:
+    async with http_peer(relay) as alice:
+        answer = await alice.ask("POST", "/v1/send", json=body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "private_key_refused")
+
+
 async def test_reference_clients_talk_where_the_operator_lets_them(old: Relay) -> None:
     async with http_peer(old, register=False) as alice, http_peer(old, register=False) as bob:
         told = await register(alice, name="alice")

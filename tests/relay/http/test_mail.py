@@ -9,7 +9,7 @@ from typing import Any
 
 from agora.keys import KeyPair
 from agora.relay import Relay
-from tests.relay.http.talking import http_peer, is_online
+from tests.relay.http.talking import HttpPeer, http_peer, is_online
 from tests.support import DEADLINE, agent, raw_peer
 
 
@@ -145,7 +145,7 @@ async def test_what_is_for_one_is_not_told_to_everyone(relay: Relay) -> None:
         body = {"envelope": alice.letter(bob.id, "for Bob").to_dict(), "to": "*"}
         answer = await alice.ask("POST", "/v1/send", json=body)
 
-    assert answer.status_code == 400
+    assert answer.status_code == 403
     assert answer.json()["error"]["code"] == "recipient_mismatch"
 
 
@@ -280,3 +280,63 @@ async def test_what_nobody_answers_in_time_is_told_as_pending() -> None:
 
     assert sent.status_code == 202
     assert json.loads(sent.text) == {"receipts": [], "errors": [], "pending": [bob.id]}
+
+
+async def test_what_a_websocket_has_acked_comes_to_no_token_of_its_key_again(relay: Relay) -> None:
+    keys = KeyPair.generate()
+    async with (
+        http_peer(relay) as alice,
+        http_peer(relay, keys) as bob,
+        agent(relay.url, keys) as socket,
+    ):
+        assert await bob.poll(wait=0) == []
+        async with asyncio.TaskGroup() as group:
+            sending = group.create_task(alice.send(bob.id, "once"))
+            assert len(await bob.poll()) == 1
+            await (await anext(socket)).ack()
+        assert sending.result()["receipts"][0]["status"] == "delivered"
+
+        assert await bob.poll(wait=0) == []
+
+
+async def test_what_waited_and_was_acked_over_a_websocket_frees_the_window_of_a_token() -> None:
+    keys = KeyPair.generate()
+    async with (
+        Relay(port=0, http_port=0, window_messages=2) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay, keys) as bob,
+    ):
+        for number in range(4):
+            await alice.send(bob.id, number)
+        assert len(await bob.poll()) == 2
+        async with agent(relay.url, keys) as socket:
+            for _ in range(4):
+                await (await anext(socket)).ack()
+        await eventually_empty(bob)
+
+
+async def eventually_empty(peer: HttpPeer) -> None:
+    """Return when nothing waits for *peer*, as it finds by looking."""
+    async with asyncio.timeout(DEADLINE):
+        while await peer.poll(wait=0):
+            pass
+
+
+async def test_what_was_acked_before_a_restart_is_known_after_it(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"port": 0, "data_dir": tmp_path}
+    async with Relay(**settings, http_port=0) as relay:
+        async with http_peer(relay) as alice, http_peer(relay) as bob:
+            letter = alice.letter(bob.id)
+            await alice.send_envelope(letter)
+            assert await bob.payloads() == ["hello"]
+        port = int(bob.url.rpartition(":")[2])
+
+    async with (
+        Relay(**settings, http_port=port) as relay,
+        http_peer(relay, alice.keys) as alice,
+        http_peer(relay, bob.keys) as bob,
+    ):
+        sent = await alice.send_envelope(letter)
+
+        assert [receipt["status"] for receipt in sent["receipts"]] == ["duplicate"]
+        assert await bob.poll(wait=0) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -18,9 +19,11 @@ from agora.mailbox.opening import open_mailbox
 from agora.protocol.proof import OVER_HTTP, OVER_WEBSOCKET, sign_proof
 from agora.relay import Relay, RelayConfig
 from agora.relay.http.errors import ApiError
-from agora.relay.http.tokens import Revocations, Secrets, Tokens
+from agora.relay.http.revocations import Revocations
+from agora.relay.http.tokens import Secrets, Tokens
 from agora.testing.clock import ManualClock
-from tests.relay.http.talking import http_peer
+from tests.relay.http.talking import http_peer, is_online
+from tests.support import faults_in
 
 KEYS = KeyPair.generate()
 
@@ -146,7 +149,7 @@ class Bench:
         """Begin anew, as a relay does that was restarted."""
         file = self.path and self.path / "http-secrets.json"
         log = self.path and self.path / "http-revoked"
-        self.revocations = Revocations(log, most=3, clock=self.clock)
+        self.revocations = Revocations(log, most=3, most_of_address=2, clock=self.clock)
         self.secrets = Secrets(file, clock=self.clock, **self.settings)
         self.tokens = Tokens(
             self.secrets, self.revocations, lifetime=self.settings["lifetime"], clock=self.clock
@@ -155,6 +158,12 @@ class Bench:
     def issue(self) -> str:
         """Return a new token."""
         return self.tokens.issue(KEYS.peer_id, "session", name="alice")[0]
+
+    def revoke(self, text: str, address: str = "") -> None:
+        """Have *text* be good no longer, and write that down."""
+        token = self.tokens.read(text)
+        self.revocations.add(token.jti, token.exp, address)
+        self.revocations.write()
 
     def why_not(self, text: str) -> str:
         """Return why *text* is not good; nothing if it is."""
@@ -240,7 +249,7 @@ def test_a_token_outlives_the_relay(tmp_path: Path) -> None:
 def test_a_revoked_token_stays_revoked(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     text = bench.issue()
-    bench.revocations.add(bench.tokens.read(text))()
+    bench.revoke(text)
 
     assert bench.why_not(text) == "token_revoked"
     bench.open()
@@ -249,9 +258,10 @@ def test_a_revoked_token_stays_revoked(tmp_path: Path) -> None:
 
 def test_revocations_are_forgotten_when_their_tokens_end(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    for _ in range(3):
-        bench.revocations.add(bench.tokens.read(bench.issue()))()
+    for number in range(3):
+        bench.revoke(bench.issue(), str(number))
     bench.clock.advance(100)
+    bench.revocations.forget_expired()
     bench.tokens.tidy()
 
     assert len(bench.revocations) == 0
@@ -264,16 +274,54 @@ def test_half_a_line_of_a_crash_revokes_nothing_else(tmp_path: Path) -> None:
     assert len(Bench(tmp_path).revocations) == 1
 
 
+def test_a_line_behind_half_a_line_of_a_crash_counts(tmp_path: Path) -> None:
+    (tmp_path / "http-revoked").write_text("999")
+    bench = Bench(tmp_path)
+    text = bench.issue()
+    bench.revoke(text)
+
+    bench.open()
+    assert bench.why_not(text) == "token_revoked"
+
+
+def test_what_the_disk_does_not_take_is_revoked_and_written_down_later(tmp_path: Path) -> None:
+    folder = tmp_path / "relay"
+    folder.mkdir()
+    bench = Bench(folder)
+    text = bench.issue()
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="http-revoked"):
+        bench.revoke(text)
+    assert (bench.why_not(text), bench.revocations.is_behind) == ("token_revoked", True)
+
+    (tmp_path / "elsewhere").rename(folder)
+    bench.tokens.tidy()
+    bench.open()
+    assert bench.why_not(text) == "token_revoked"
+
+
 def test_where_no_more_can_be_revoked_nothing_seems_to_be() -> None:
     bench = Bench()
-    texts = [bench.issue() for _ in range(4)]
-    for text in texts[:3]:
-        bench.revocations.add(bench.tokens.read(text))
+    for number in range(3):
+        bench.revoke(bench.issue(), str(number))
+    text = bench.issue()
 
     with pytest.raises(ApiError) as refused:
-        bench.revocations.add(bench.tokens.read(texts[3]))
+        bench.revoke(text)
     assert refused.value.code == "at_capacity"
-    assert bench.why_not(texts[3]) == ""
+    assert bench.why_not(text) == ""
+
+
+def test_one_address_leaves_others_room_to_revoke() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.revoke(bench.issue(), "eager")
+
+    with pytest.raises(ApiError, match="from one address"):
+        bench.revoke(bench.issue(), "eager")
+    bench.revoke(bench.issue(), "other")
+    bench.clock.advance(100)
+    bench.revoke(bench.issue(), "eager")  # what has ended takes no room
 
 
 def test_a_secret_is_renewed_and_tokens_of_the_old_one_stay_good(tmp_path: Path) -> None:
@@ -337,6 +385,51 @@ async def test_a_token_is_revoked_by_disconnect_and_stays_so(tmp_path: Path) -> 
 
     assert (answer.status_code, answer.json()["error"]["reason"]) == (401, "token_revoked")
     assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+
+
+async def test_a_full_disk_is_told_to_who_disconnects_and_the_token_is_revoked_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings: dict[str, Any] = {"port": 0, "data_dir": tmp_path}
+    async with Relay(**settings, http_port=0) as relay, http_peer(relay) as alice:
+        (tmp_path / "http-revoked").mkdir()  # no file can be written there
+        answer = await alice.ask("DELETE", "/v1/disconnect")
+        after = await alice.ask("GET", "/v1/messages")
+        port = int(alice.url.rpartition(":")[2])
+        (tmp_path / "http-revoked").rmdir()  # at its end the relay tries again
+
+    async with (
+        Relay(**settings, http_port=port) as relay,
+        http_peer(relay, register=False) as again,
+    ):
+        again.token = alice.token
+        assert (await again.ask("GET", "/v1/messages")).status_code == 401
+
+    assert faults_in(caplog) == ["tokens not tidied"]
+    caplog.clear()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_failed")
+    assert (after.status_code, after.json()["error"]["reason"]) == (401, "token_revoked")
+
+
+@pytest.mark.parametrize("path", ["/v1/messages?wait=20", "/v1/send"])
+async def test_a_request_that_waits_when_its_token_is_revoked_is_told_so(
+    relay: Relay, path: str
+) -> None:
+    async with http_peer(relay) as alice, http_peer(relay) as bob:
+        assert await bob.poll(wait=0) == []  # so what comes for it waits for its ack
+        letter = alice.letter(bob.id)
+        body = {"json": {"envelope": letter.to_dict()}} if path == "/v1/send" else {}
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(alice.ask("POST" if body else "GET", path, **body))
+            if body:
+                assert len(await bob.poll()) == 1
+            else:
+                await is_online(bob, alice)
+            await alice.ask("DELETE", "/v1/disconnect")
+        error = waiting.result().json()["error"]
+
+    assert (waiting.result().status_code, error["code"]) == (401, "not_registered")
+    assert (error["reason"], error.get("id")) == ("token_revoked", letter.id if body else None)
 
 
 @pytest.mark.parametrize(

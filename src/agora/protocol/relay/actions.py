@@ -31,6 +31,7 @@ __all__ = [
     "Receipt",
     "Remove",
     "RemoveIds",
+    "Retain",
     "Send",
     "SendAll",
     "SessionId",
@@ -38,6 +39,7 @@ __all__ = [
     "Store",
     "Ticket",
     "Verify",
+    "Withdraw",
 ]
 
 SessionId = NewType("SessionId", str)
@@ -193,17 +195,33 @@ class Fetch(msgspec.Struct, frozen=True, gc=False):
 
 
 class Remove(msgspec.Struct, frozen=True, gc=False):
-    """Take these messages out of a mailbox, by position."""
+    """
+    Take these messages out of a mailbox, by position.
+
+    ``is_settled`` says that *peer* has them; if not, they were given up.
+    """
 
     peer: PeerId
     positions: tuple[int, ...]
+    is_settled: bool = False
 
 
 class RemoveIds(msgspec.Struct, frozen=True, gc=False):
-    """Take these messages out of a mailbox, by envelope id, and report whether that worked."""
+    """
+    Take acked messages out of a mailbox, by envelope id, and report whether that worked.
+
+    Of those that are ``nameless`` report, too, who sent them.
+    """
 
     peer: PeerId
     ids: tuple[str, ...]
+    nameless: tuple[str, ...] = ()
+
+
+class Retain(msgspec.Struct, frozen=True, gc=False):
+    """Keep this mail, which was acked before it was stored, for whoever wants it again."""
+
+    mail: Mail
 
 
 class CountNacks(msgspec.Struct, frozen=True, gc=False):
@@ -218,6 +236,17 @@ class Bury(msgspec.Struct, frozen=True, gc=False):
 
     peer: PeerId
     positions: tuple[int, ...]
+
+
+class Withdraw(msgspec.Struct, frozen=True, gc=False):
+    """
+    Tell this connection that another session of its peer has acked a message that it was sent.
+
+    One that keeps it to be fetched lets go of it; report that, as its place is free.
+    """
+
+    session: SessionId
+    envelope_id: str
 
 
 class Note(msgspec.Struct, frozen=True, gc=False):
@@ -240,7 +269,9 @@ Action = (
     | Fetch
     | Remove
     | RemoveIds
+    | Retain
     | CountNacks
     | Bury
+    | Withdraw
     | Note
 )

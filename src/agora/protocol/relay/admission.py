@@ -20,10 +20,27 @@ from agora.protocol.relay.policies import EnvelopePolicy
 from agora.protocol.relay.refusal import Refusal
 from agora.sealed import PlainSealed, Sealed
 
-__all__ = ["Parcel", "ReplayWindow", "admit", "check_freshness", "is_worth_verifying"]
+__all__ = ["Parcel", "Remembered", "ReplayWindow", "admit", "check_freshness", "is_worth_verifying"]
 
 
 # Repeats
+
+
+class Remembered(NamedTuple):
+    """
+    What a replay window knows, to be known by another one.
+
+    Attributes:
+        ids: What was taken, the first taken first; nothing in the place of what was discarded.
+        marks: How many of them had come by when: so many seconds ago, the longest ago first.
+    """
+
+    ids: tuple[str, ...]
+    marks: tuple[tuple[float, int], ...]
+
+    def after(self, seconds: float) -> Remembered:
+        """Return what this is so many seconds later."""
+        return Remembered(self.ids, tuple([(age + seconds, count) for age, count in self.marks]))
 
 
 class ReplayWindow:
@@ -89,6 +106,25 @@ class ReplayWindow:
             _, ever_taken = self._marks.popleft()
             while self._forgotten < ever_taken:
                 self._forget_oldest()
+
+    def remembered(self, now: float) -> Remembered:
+        """Return what is known."""
+        self.forget_old(now)
+        ids = tuple([one if one in self._taken else "" for one in self._order])
+        marks = [(now - at, count - self._forgotten) for at, count in self._marks]
+        return Remembered(ids, tuple([mark for mark in marks if mark[1] > 0]))
+
+    def remember(self, before: Remembered, now: float) -> None:
+        """Know what another window knew, as far as it is not too old or too much; at the start."""
+        if not self.is_enabled:
+            return
+        self._taken = {one for one in before.ids if one}
+        self._order = deque(before.ids)
+        self._forgotten = 0
+        self._marks = deque([(now - age, count) for age, count in before.marks])
+        while len(self._order) > self._max_ids:
+            self._forget_oldest()
+        self.forget_old(now)
 
     def _forget_oldest(self) -> None:
         self._taken.discard(self._order.popleft())

@@ -95,6 +95,11 @@ class MailFeed:
         """Tell whether a message is in flight, or will be again."""
         return envelope_id in self._positions or envelope_id in self._postponed_ids
 
+    def in_flight(self, envelope_id: str) -> InFlight | None:
+        """Return what is known of a message that was sent; None when it is not in flight."""
+        position = self._positions.get(envelope_id)
+        return None if position is None else self._in_flight[position]
+
     def send(self, mail: Mail) -> None:
         """Put a message in flight."""
         entry = InFlight(mail.position, mail.sender, mail.envelope_id, mail.size)

@@ -223,9 +223,21 @@ class Mailroom:
         return actions
 
     def removed(
-        self, peer: PeerId, ids: Sequence[str], now: float, *, has_worked: bool
+        self,
+        peer: PeerId,
+        ids: Sequence[str],
+        now: float,
+        *,
+        has_worked: bool,
+        senders: Iterable[tuple[PeerId, str]] = (),
     ) -> list[Action]:
-        """A job that was to remove what *peer* has acked has ended."""
+        """
+        A job that was to remove what *peer* has acked has ended.
+
+        With *senders* it says who sent what of it, and its id, where that was not known.
+        """
+        for sender, envelope_id in senders:
+            self.taken.add((sender, peer, envelope_id))
         recipient = self._recipients.get(peer)
         if recipient is None:
             return []
@@ -247,6 +259,11 @@ class Mailroom:
         actions = recipient.ack(session, ids, now)
         self._forget_idle(recipient)
         return actions
+
+    def let_go(self, session: SessionId, envelope_id: str) -> list[Action]:
+        """A session does not keep any more what another one of its peer has settled."""
+        recipient = self._recipient_of(session)
+        return recipient.let_go(session, envelope_id) if recipient else []
 
     def nack(
         self, session: SessionId, ids: Iterable[str], delay: float, now: float

@@ -36,13 +36,15 @@ from agora.protocol.relay.actions import (
     Ping,
     Receipt,
     Remove,
+    Retain,
     Send,
     SessionId,
     Settle,
     Ticket,
+    Withdraw,
 )
 from agora.protocol.relay.admission import ReplayWindow
-from agora.protocol.relay.feed import MailFeed
+from agora.protocol.relay.feed import InFlight, MailFeed
 from agora.protocol.relay.holding import Held, Holding
 from agora.protocol.relay.refusal import Refusal, duplicate
 from agora.protocol.relay.removals import Removals
@@ -269,8 +271,11 @@ class Recipient:
     def ack(self, session: SessionId, ids: Iterable[str], now: float) -> list[Action]:
         """The peer has these messages, whichever session of it they went to."""
         feed = self._feeds.get(session)  # none where it only sends
+        has_others = len(self._feeds) != (feed is not None)
         actions: list[Action] = []
         for envelope_id in ids:
+            if has_others:
+                actions += self._withdraw(feed, envelope_id)
             held = self._held.find(envelope_id)
             if held is None or held.is_storing:
                 self._remove(envelope_id, is_known=held is not None)
@@ -278,14 +283,39 @@ class Recipient:
             self._note_settled(envelope_id)
             if held is not None:
                 self._held.let_go(held)
+                if self._limits.retain and not held.is_storing:  # else it is, when it is removed
+                    actions.append(Retain(held.mail))
                 actions += self._answer_all(held, ReceiptStatus.DELIVERED)
-            elif entry is not None:
-                self._remember(entry.sender, envelope_id)
+            elif (sent := entry or self._sent(envelope_id)) is not None:
+                self._remember(sent.sender, envelope_id)
         if self._removals:
             actions += self._removals.ask()
         if feed and feed.wants_page:
             actions += self._read_on(feed)
         return actions
+
+    def _withdraw(self, settled_by: MailFeed | None, envelope_id: str) -> list[Action]:
+        """Have the other sessions that were sent a message hear that it is settled."""
+        return [
+            Withdraw(feed.session, envelope_id)
+            for feed in self._feeds.values()
+            if feed is not settled_by and feed.in_flight(envelope_id)
+        ]
+
+    def _sent(self, envelope_id: str) -> InFlight | None:
+        """Return what is known of a message that some session was sent."""
+        for feed in self._feeds.values():
+            if (sent := feed.in_flight(envelope_id)) is not None:
+                return sent
+        return None
+
+    def let_go(self, session: SessionId, envelope_id: str) -> list[Action]:
+        """*session* does not keep any more what another one has settled: its place is free."""
+        feed = self._feeds.get(session)
+        if feed is None:
+            return []
+        feed.release(envelope_id)
+        return self._read_on(feed)
 
     def _remove(self, envelope_id: str, *, is_known: bool) -> None:
         """Have an acked message leave the mailbox, if it can be there."""
@@ -337,7 +367,7 @@ class Recipient:
             self._note_settled(entry.envelope_id)
             self._remember(entry.sender, entry.envelope_id)
         positions = tuple(entry.position for entry in confirmed)
-        actions: list[Action] = [Remove(self.peer, positions)] if positions else []
+        actions: list[Action] = [Remove(self.peer, positions, is_settled=True)] if positions else []
         return actions + self._read_on(feed)
 
     def gave_up(self, mail: Mail) -> float:

@@ -53,7 +53,8 @@ class Removals:
             wanted += self._unknown
         new = tuple(one for one in wanted if one not in self._asked)
         self._asked.update(dict.fromkeys(new))
-        return [RemoveIds(self._peer, new)] if new else []
+        nameless = tuple([one for one in new if one in self._unknown])
+        return [RemoveIds(self._peer, new, nameless)] if new else []
 
     def done(self, ids: Sequence[str], *, has_worked: bool) -> None:
         """A job has ended; what it could not remove is asked for again."""

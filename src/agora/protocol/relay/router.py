@@ -37,6 +37,7 @@ from agora.protocol.relay.actions import (
 )
 from agora.protocol.relay.admission import (
     Parcel,
+    Remembered,
     admit,
     check_freshness,
     is_worth_verifying,
@@ -74,6 +75,7 @@ class RouterConfig:
         storage_peers: Peers that have one without having proven themselves.
         pins: The keys that have proven themselves here before.
         last_position: The highest position that any stored mail ever had.
+        taken: What was known as taken when the relay stopped; None where that is not known.
         wall_ms: Milliseconds since the Unix epoch at moment 0 of ``now``.
     """
 
@@ -85,6 +87,7 @@ class RouterConfig:
     storage_peers: tuple[PeerId, ...] = ()
     pins: tuple[PeerId, ...] = ()
     last_position: int = 0
+    taken: Remembered | None = None
     wall_ms: int = 0
 
 

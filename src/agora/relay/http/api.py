@@ -12,20 +12,20 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import delete, get, post
-from litestar.params import JSONBody, QueryParameter, RawBody
+from litestar.params import HeaderParameter, JSONBody, QueryParameter, RawBody
 from litestar.types import Receive
 
-from agora.codes import ErrorCode, HttpErrorCode
+from agora.codes import ErrorCode
 from agora.envelope import EVERYONE
 from agora.frames import encode_broadcast, encode_submit
 from agora.frames.members import is_traceparent
 from agora.keys import PeerId
 from agora.relay.http import legacy, shapes
 from agora.relay.http.answers import Json, json_answer
-from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of, own_end
+from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of, is_head, own_end
 from agora.relay.http.errors import ApiError, ErrorFrame
 from agora.relay.http.postbox import Asked, Letter, Postbox
-from agora.relay.http.sessions import unavailable
+from agora.relay.http.replay import replay
 from agora.sealing import now_ms
 
 __all__ = ["ROUTES", "until_gone"]
@@ -40,7 +40,7 @@ async def challenge(
     """
     Ask for a challenge, the first step of a registration.
 
-    It serves once, for the key that asked, until `expiresAt`.
+    It serves once, for the key that asked, until `expiresAt`. Any number may be open.
     """
     door.check_open()
     made = door.challenges.make(
@@ -72,16 +72,13 @@ async def register(
 
 
 @delete("/v1/disconnect", status_code=200)
-async def disconnect(door: ThisDoor, token: ThisToken) -> shapes.Done:
+async def disconnect(request: AnyRequest, door: ThisDoor, token: ThisToken) -> shapes.Done:
     """
     Revoke the token, and end what it has open.
 
-    Mail that was not acked waits for the next token of the same key.
+    Mail that was not acked waits for other tokens of the same key, and the next one.
     """
-    door.forget_key(token)
-    write_down = door.tokens.revocations.add(token)
-    door.sessions.end(token)
-    await asyncio.to_thread(write_down)
+    await door.revoke(token, address_of(request))
     return shapes.Done()
 
 
@@ -95,20 +92,25 @@ async def send(
     token: ThisToken,
     data: JSONBody[shapes.SendRequest],
     body: RawBody,
+    trace: Annotated[
+        str,
+        HeaderParameter(
+            name="traceparent",
+            description="Where in a trace it is sent (W3C Trace Context), as whatever traces adds "
+            "it by itself; one that cannot be read is passed over. The body's own comes first.",
+        ),
+    ] = "",
 ) -> Json[shapes.Sent]:
     """
     Send an envelope.
 
-    The answer comes when each recipient has it, or its mailbox; it is an error when none
-    has. Sending the same envelope again is harmless, and tells what became of it.
+    The answer comes when each recipient has it, or its mailbox has; it is an error when that
+    is so for none. To send the same envelope again is harmless, and tells what became of it.
+    The section `Mail` says what each status means.
     """
     text, claimed_id = _envelope_text(body), data.envelope.get("id")
     to = _recipients(data.to or data.envelope.get("to"))
-    signed_for = data.envelope.get("to")
-    if to == [EVERYONE] and isinstance(signed_for, list) and EVERYONE not in signed_for:
-        # The reference's way, whose broadcasts name their sender, is for WebSockets alone.
-        text = 'The envelope is not for everyone: sign one whose "to" is ["*"]'
-        raise ApiError(ErrorCode.RECIPIENT_MISMATCH, text)
+    _check_everyone(to, data.envelope.get("to"))
     asked = Asked(claimed_id if isinstance(claimed_id, str) else None, set(to))
     frame = (
         encode_broadcast(text)
@@ -118,16 +120,16 @@ async def send(
             text,
             confirm=data.confirm,
             after=data.after,
-            traceparent=_place(request, data.traceparent),
+            traceparent=_place(trace, data.traceparent),
         )
     )
-    session = door.sessions.of(token)
+    session = door.session_of(token, address_of(request))
     at_most = door.config.http_max_wait
     await session.submit(address_of(request), frame, asked, wait=data.wait, at_most=at_most)
     return _sent(asked)
 
 
-def _place(request: AnyRequest, said: str | None) -> str | None:
+def _place(header: str, said: str | None) -> str | None:
     """
     Return where in a trace a message is: as it says, or the header that whatever traces adds.
 
@@ -136,7 +138,6 @@ def _place(request: AnyRequest, said: str | None) -> str | None:
             W3C has it, for nobody wrote it for us.
     """
     if said is None:
-        header = request.headers.get("traceparent")
         return header if is_traceparent(header) else None
     if not is_traceparent(said):
         raise ApiError(ErrorCode.INVALID_MESSAGE, 'Invalid message: invalid "traceparent"')
@@ -167,6 +168,27 @@ def _recipients(to: Any) -> list[str]:
     raise ApiError(ErrorCode.INVALID_MESSAGE, text)
 
 
+def _check_everyone(to: list[str], signed_for: Any) -> None:
+    """
+    Refuse a broadcast that is a letter too, or that is signed as one.
+
+    Raises:
+        ApiError: ``invalid_message`` or ``recipient_mismatch``.
+    """
+    if EVERYONE in to and len(to) > 1:
+        text = 'Invalid message: "*" stands alone in "to": write to peers in a message of its own'
+        raise ApiError(ErrorCode.INVALID_MESSAGE, text)
+    if not isinstance(signed_for, list):
+        return
+    if EVERYONE in signed_for and len(signed_for) > 1:
+        text = 'Invalid message: "*" stands alone in "to": sign one for everyone, one for peers'
+        raise ApiError(ErrorCode.INVALID_MESSAGE, text)
+    if to == [EVERYONE] and EVERYONE not in signed_for:
+        # The reference's way, whose broadcasts name their sender, is for WebSockets alone.
+        text = 'The envelope is not for everyone: sign one whose "to" is ["*"]'
+        raise ApiError(ErrorCode.RECIPIENT_MISMATCH, text)
+
+
 def _sent(asked: Asked) -> Json[shapes.Sent]:
     if asked.errors and not asked.receipts and not asked.open:
         errors = [_members(one) for one in asked.errors]
@@ -193,7 +215,9 @@ async def messages(
     wait: Annotated[
         float,
         QueryParameter(
-            ge=0, le=86_400, description="Seconds to wait for mail while there is none."
+            ge=0,
+            le=86_400,
+            description="Seconds to wait for mail while there is none; the relay has a bound.",
         ),
     ] = 0.0,
     limit: Annotated[
@@ -206,21 +230,24 @@ async def messages(
     With `wait` the answer comes as soon as there is any (long poll). Mail comes again
     until it is acked; a broadcast comes once.
     """
-    session = door.sessions.of(token)
-    with session.receive(address_of(request)) as postbox:
+    address = address_of(request)
+    session = door.session_of(token, address)
+    waiting = door.waits.one(token.publicKey, address) if wait > 0 else contextlib.nullcontext()
+    with waiting, session.receive(address) as postbox:
         if not postbox.has_letters:
             await door.settle()  # what is in the mailbox is on its way
         at_most = min(wait, door.config.http_max_wait)
         is_there = await _wait_for_mail(door, postbox, at_most, request.receive)
         if not (postbox.is_open or door.is_stopping):
-            raise unavailable()
+            raise session.why_ended()
         found = list(islice(postbox.letters(), limit if is_there else 0))
         has_more = postbox.count > len(found) or postbox.count >= door.config.window_messages
-        postbox.give(found)
+        if not is_head(request):
+            postbox.give(found)
     if token.isLegacy:
         told, ids = legacy.plain_mail(found, since=request.query_params.get("since"))
-        if ids:
-            door.sessions.ack(token, address_of(request), ids)
+        if ids and not is_head(request):
+            session.ack(address, ids)
         return json_answer(legacy.encode_plain(told, has_more=has_more))
     return _mail(found, has_more=has_more)
 
@@ -273,34 +300,23 @@ async def ack(
     They do not come again, to whatever session or token of the key they came. Unknown
     ids change nothing.
     """
-    door.sessions.ack(token, address_of(request), data.ids)
+    address = address_of(request)
+    door.session_of(token, address).ack(address, data.ids)
     return shapes.Done()
 
 
 @post("/v1/nack", status_code=200)
-async def nack(door: ThisDoor, token: ThisToken, data: JSONBody[shapes.Nack]) -> shapes.Done:
+async def nack(
+    request: AnyRequest, door: ThisDoor, token: ThisToken, data: JSONBody[shapes.Nack]
+) -> shapes.Done:
     """
     Have these messages come again, after a while.
 
-    For messages that this token was given; after ten times one is given up, and its
-    sender told.
+    For messages that this token was given, and others mean nothing; one that was put off
+    too often is given up, and its sender told.
     """
-    door.sessions.of(token).nack(data.ids, data.delayMs / 1000)
+    door.session_of(token, address_of(request)).nack(data.ids, data.delayMs / 1000)
     return shapes.Done()
-
-
-@get("/v1/messages/replay")
-async def replay(
-    token: ThisToken,
-    since: Annotated[str, QueryParameter(description="A time, as ISO 8601 has it.")] = "",
-) -> shapes.Messages:
-    """
-    Get mail that was acked already.
-
-    No relay keeps any yet, so the answer is 501; the reference has this request.
-    """
-    text = "Replay endpoint is not enabled on this relay"
-    raise ApiError(HttpErrorCode.NOT_ENABLED, text)
 
 
 # Who is there
@@ -310,14 +326,16 @@ async def replay(
 async def peers(
     door: ThisDoor,
     token: ThisToken,
-    after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
+    after: Annotated[
+        str, QueryParameter(description="`next` of the page before; left out: the first.")
+    ] = "",
     limit: Annotated[int, QueryParameter(ge=1, le=1_000, description="Most peers to get.")] = 1_000,
 ) -> shapes.Peers:
     """
     Get the peers that can be reached.
 
-    Those online, and those away that the operator has listed; by peer id, a page at a
-    time.
+    Those online, and those away that the operator has listed, without the one who asks; by
+    peer id, a page at a time. Others have a mailbox too, and are not told of.
     """
     found, total = door.node.peers(token.publicKey, after=after, at_most=limit + 1)
     listed = [

@@ -20,6 +20,7 @@ __all__ = [
     "authenticate",
     "check_media_type",
     "door_of",
+    "is_head",
     "notes_of",
     "own_end",
 ]
@@ -51,12 +52,20 @@ async def check_media_type(request: AnyRequest) -> None:
     Refuse a body that says to be something else than JSON; one that says nothing may be.
 
     Raises:
-        ApiError: ``unsupported_media_type``.
+        ApiError: ``unsupported_media_type``, with what is taken (RFC 9110 section 15.5.16).
     """
+    if request.method != "POST":
+        return
     said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.method == "POST" and said not in ("", "application/json"):
+    if said not in ("", "application/json"):
         text = f"The body is {said}: send application/json"
-        raise ApiError(HttpErrorCode.UNSUPPORTED_MEDIA_TYPE, text)
+        takes = {"accept": "application/json"}
+        raise ApiError(HttpErrorCode.UNSUPPORTED_MEDIA_TYPE, text, headers=takes)
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        text = f"The body is coded as {coding}: send it as it is"
+        takes = {"accept-encoding": "identity"}
+        raise ApiError(HttpErrorCode.UNSUPPORTED_MEDIA_TYPE, text, headers=takes)
 
 
 def door_of(request: AnyRequest) -> Door:
@@ -69,6 +78,11 @@ def notes_of(request: AnyRequest) -> dict[str, Any]:
     """Return what the gate knows of a request."""
     notes: dict[str, Any] = request.scope["state"]
     return notes
+
+
+def is_head(request: AnyRequest) -> bool:
+    """Tell whether nobody gets the body of the answer, so that nothing is given by it."""
+    return bool(notes_of(request).get("is_head"))
 
 
 def address_of(request: AnyRequest) -> str:

@@ -7,6 +7,7 @@ what the node answers is what is told. A challenge serves once, for its key.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from agora.protocol.proof import OVER_HTTP
 from agora.relay.http.errors import ApiError
 from agora.relay.http.postbox import Postbox
 from agora.relay.http.sessions import unavailable
+from agora.relay.http.shares import Shares
 from agora.relay.node import Node
 
 __all__ = ["ChallengeFrame", "Challenges", "RegisteredFrame"]
@@ -49,6 +51,7 @@ class _Open:
     peer: PeerId
     postbox: Postbox
     until: float
+    address: str
 
 
 class Challenges:
@@ -58,22 +61,32 @@ class Challenges:
     Args:
         node: Who asks.
         most: How many there may be.
+        most_of_address: How many from one network address.
         lifetime: Seconds that each is good.
         clock: Seconds that only go forward.
     """
 
     def __init__(
-        self, node: Node, *, most: int, lifetime: float, clock: Callable[[], float]
+        self,
+        node: Node,
+        *,
+        most: int,
+        most_of_address: int,
+        lifetime: float,
+        clock: Callable[[], float],
     ) -> None:
         self._node = node
         self._most = most
+        what = "open challenges from one address"
+        self._shares = Shares(what, most=most_of_address, retry_after=lifetime)
         self._lifetime = lifetime
         self._clock = clock
         self._open: dict[str, _Open] = {}
 
-    def change(self, *, most: int, lifetime: float) -> None:
+    def change(self, *, most: int, most_of_address: int, lifetime: float) -> None:
         """Go by other bounds from now on."""
         self._most = most
+        self._shares.most = most_of_address
         self._lifetime = lifetime
 
     def __len__(self) -> int:
@@ -90,7 +103,19 @@ class Challenges:
         """
         if len(self._open) >= self._most:
             text = f"Relay is at capacity (max {self._most} open challenges)"
-            raise ApiError(ErrorCode.AT_CAPACITY, text)
+            retry = math.ceil(self._lifetime * 1000)
+            raise ApiError(ErrorCode.AT_CAPACITY, text, retryAfterMs=retry)
+        self._shares.take(address)
+        try:
+            challenge = self._ask_node(peer, nonce, address, audiences)
+        except BaseException:
+            self._shares.give_back(address)
+            raise
+        return challenge
+
+    def _ask_node(
+        self, peer: PeerId, nonce: str, address: str, audiences: tuple[str, ...]
+    ) -> ChallengeFrame:
         postbox = Postbox(peer, self._answer_ping)
         postbox.session = self._node.open(
             postbox, address=address, audiences=audiences, purposes=OVER_HTTP, door="http"
@@ -102,7 +127,8 @@ class Challenges:
             self._node.lost(postbox.session)
             raise unavailable() if postbox.refusal is None else ApiError.of(postbox.refusal)
         challenge = _CHALLENGE.decode(postbox.greeting)
-        self._open[challenge.nonce] = _Open(peer, postbox, self._clock() + self._lifetime)
+        until = self._clock() + self._lifetime
+        self._open[challenge.nonce] = _Open(peer, postbox, until, address)
         return challenge
 
     async def prove(
@@ -114,7 +140,7 @@ class Challenges:
         Raises:
             ApiError: ``proof_failed``, or what else the node says to it.
         """
-        found = self._open.pop(nonce, None)
+        found = self._take(nonce)
         if found is None or found.peer != peer or self._clock() >= found.until:
             if found is not None:
                 self._node.lost(found.postbox.session)
@@ -141,7 +167,14 @@ class Challenges:
         """Forget what is too old to serve."""
         now = self._clock()
         for nonce in [one for one, found in self._open.items() if now >= found.until]:
-            self._node.lost(self._open.pop(nonce).postbox.session)
+            if (found := self._take(nonce)) is not None:
+                self._node.lost(found.postbox.session)
+
+    def _take(self, nonce: str) -> _Open | None:
+        found = self._open.pop(nonce, None)
+        if found is not None:
+            self._shares.give_back(found.address)
+        return found
 
     def _answer_ping(self, postbox: Postbox, payload: bytes) -> None:
         self._node.receive_pong(postbox.session, payload)

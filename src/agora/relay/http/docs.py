@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from importlib import resources
 from typing import Any, Final
 
@@ -10,27 +10,29 @@ import msgspec
 from litestar import Response, get
 
 import agora
+from agora.relay.config import RelayConfig
+from agora.relay.http.callers import ThisDoor
 from agora.relay.http.html import anchor, to_html
 
 __all__ = ["ROUTES"]
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi() -> Response[bytes]:
+def openapi(door: ThisDoor) -> Response[bytes]:
     """Describe the API."""
-    return _page("openapi.json")
+    return _page("openapi.json", door.config)
 
 
 @get("/docs", include_in_schema=False, sync_to_thread=False)
-def docs() -> Response[bytes]:
+def docs(door: ThisDoor) -> Response[bytes]:
     """Describe the API to people."""
-    return _page("docs")
+    return _page("docs", door.config)
 
 
 @get("/docs/style.css", include_in_schema=False, sync_to_thread=False)
-def style() -> Response[bytes]:
+def style(door: ThisDoor) -> Response[bytes]:
     """Say how that looks."""
-    return _page("style.css")
+    return _page("style.css", door.config)
 
 
 ROUTES = (openapi, docs, style)
@@ -45,13 +47,14 @@ _HEADERS: Final = {
 
 _KINDS: Final = {
     "openapi.json": "application/json",
-    "docs": "text/html; charset=utf-8",
-    "style.css": "text/css; charset=utf-8",
+    # Their charset, UTF-8, the framework adds.
+    "docs": "text/html",
+    "style.css": "text/css",
 }
 
 
-def _page(name: str) -> Response[bytes]:
-    return _Made(_make(name), media_type=_KINDS[name], headers=_HEADERS)
+def _page(name: str, config: RelayConfig) -> Response[bytes]:
+    return _Made(_make(name, config), media_type=_KINDS[name], headers=_HEADERS)
 
 
 class _Made(Response[bytes]):
@@ -63,8 +66,8 @@ class _Made(Response[bytes]):
         return content
 
 
-@cache
-def _make(name: str) -> bytes:
+@lru_cache(maxsize=len(_KINDS))
+def _make(name: str, config: RelayConfig) -> bytes:
     # Imported when somebody asks: most relays are never read about.
     from agora.relay.http.document import document
     from agora.relay.http.reference import reference
@@ -72,8 +75,8 @@ def _make(name: str) -> bytes:
     if name == "style.css":
         return resources.files("agora.relay.http").joinpath("docs.css").read_bytes()
     if name == "openapi.json":
-        return msgspec.json.encode(document())
-    return _html(reference(document())).encode()
+        return msgspec.json.encode(document(config))
+    return _html(reference(document(config))).encode()
 
 
 def _html(markdown: str) -> str:

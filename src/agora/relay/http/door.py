@@ -9,14 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agora.codes import ErrorCode
+from agora.codes import ErrorCode, HttpErrorCode
 from agora.keys import KeyPair, PeerId
+from agora.mailbox import Page
 from agora.relay.config import RelayConfig
 from agora.relay.http.challenges import Challenges
 from agora.relay.http.errors import ApiError
 from agora.relay.http.gate import Rates
-from agora.relay.http.sessions import HttpSessions, unavailable
-from agora.relay.http.tokens import Revocations, Secrets, Token, Tokens
+from agora.relay.http.revocations import Revocations
+from agora.relay.http.sessions import HttpSession, HttpSessions, unavailable
+from agora.relay.http.shares import Waits
+from agora.relay.http.tokens import Secrets, Token, Tokens
 from agora.relay.node import Node
 from agora.relay.overview import Overview
 from agora.relay.writer import Writer
@@ -43,6 +46,7 @@ class Door:
         sessions: What they have open.
         challenges: Who is about to prove a key.
         rates: How often one may ask.
+        waits: How many requests may wait at once.
         overview: What its operator sees.
         admin_token: What an operator has.
         keys: Keys of those who gave them away (`rest_private_keys`), by token, until that ends.
@@ -58,6 +62,7 @@ class Door:
     sessions: HttpSessions
     challenges: Challenges
     rates: Rates
+    waits: Waits
     writer: Writer
     overview: Overview
     admin_token: str = field(repr=False)
@@ -69,9 +74,16 @@ class Door:
         """Go by other limits from now on; sessions that are open keep their grace."""
         self.config = config
         self.rates.change_limits(config)
-        self.sessions.change(grace=config.http_session_grace, most=config.max_http_sessions)
-        self.challenges.change(most=config.max_challenges, lifetime=config.register_timeout)
-        self.tokens.revocations.most = config.max_revoked_tokens
+        self.sessions.change_limits(config)
+        self.challenges.change(
+            most=config.max_challenges,
+            most_of_address=config.max_challenges_per_address,
+            lifetime=config.register_timeout,
+        )
+        self.tokens.revocations.change(
+            most=config.max_revoked_tokens, most_of_address=config.max_revoked_tokens_per_address
+        )
+        self.waits.change_limits(config)
 
     def check_open(self) -> None:
         """
@@ -115,9 +127,65 @@ class Door:
         _, keys = self.keys.get(token.jti, (0, None))
         return keys
 
-    def forget_key(self, token: Token) -> None:
-        """Forget what signs for the owner of *token*."""
+    def session_of(self, token: Token, address: str) -> HttpSession:
+        """
+        Return what *token* has open; if nothing, it comes into use from *address*.
+
+        Raises:
+            ApiError: ``not_registered`` where it was revoked a moment ago, ``at_capacity``.
+        """
+        self.tokens.check_revoked(token)
+        return self.sessions.of(token, address)
+
+    async def revoke(self, token: Token, address: str) -> None:
+        """
+        Have *token* be good no longer, and close what it has open.
+
+        Raises:
+            ApiError: ``at_capacity``, where it stays good; ``storage_failed``.
+        """
+        self.tokens.revocations.add(token.jti, token.exp, address)
         self.keys.pop(token.jti, None)
+        self.sessions.revoke(token)
+        try:
+            await asyncio.to_thread(self.tokens.revocations.write)
+        except OSError as error:
+            _log_untidy(error)
+            self.tidy_at = min(self.tidy_at, time.time() + _RETRY_EVERY)
+            text = (
+                "The token is revoked, but this could not be written down: if the relay were "
+                "restarted now, it would be good again until it ends. The relay tries again"
+            )
+            raise ApiError(HttpErrorCode.STORAGE_FAILED, text) from error
+
+    async def replay(self, token: Token, *, since_ms: int, after: int, at_most: int) -> Page:
+        """
+        Return a page of the mail that the owner of *token* has acked, as :meth:`Node.replay` does.
+
+        Raises:
+            ApiError: ``not_enabled`` where none is kept; ``proof_required``; ``unavailable``.
+        """
+        if not self.config.retain:
+            raise ApiError(
+                HttpErrorCode.NOT_ENABLED, "Replay endpoint is not enabled on this relay"
+            )
+        if token.publicKey not in self.node.registry.pins:  # as for a session by this token
+            text = "This key is not known here any more: register with proof"
+            raise ApiError(ErrorCode.PROOF_REQUIRED, text)
+        found: asyncio.Future[Page | Exception] = asyncio.get_running_loop().create_future()
+        self.node.replay(
+            token.publicKey,
+            since_ms=since_ms,
+            after=after,
+            max_messages=at_most,
+            max_bytes=_PAGE_BYTES,
+            done=lambda result: None if found.done() else found.set_result(result),
+        )
+        page = await found
+        if isinstance(page, Exception):
+            _log.error("mailbox job failed", extra={"fields": {"error": str(page)}})
+            raise ApiError(ErrorCode.UNAVAILABLE, "The mailboxes cannot be read now")
+        return page
 
     async def settle(self) -> None:
         """Wait until what is being read from the mailboxes now has come."""
@@ -132,9 +200,11 @@ class Door:
         """Let time pass; to be called about once a second."""
         self.challenges.tick()
         self.rates.tick()
+        self.tokens.revocations.forget_expired()
         now = time.time()
         if now >= self.tidy_at:
-            self.tidy_at = now + _TIDY_EVERY
+            is_behind = self.tokens.revocations.is_behind
+            self.tidy_at = now + (_RETRY_EVERY if is_behind else _TIDY_EVERY)
             asyncio.get_running_loop().run_in_executor(None, self._tidy)  # it waits for a disk
         for jti in [jti for jti, (until, _) in self.keys.items() if until <= now]:
             del self.keys[jti]
@@ -143,7 +213,12 @@ class Door:
         try:
             self.tokens.tidy()
         except OSError as error:
-            _log.error("tokens not tidied", extra={"fields": {"error": str(error)}})
+            _log_untidy(error)
+
+    async def finish(self) -> None:
+        """Write down what the disk did not take before; as one of the last things done."""
+        if self.tokens.revocations.is_behind:
+            await asyncio.to_thread(self._tidy)
 
     def begin_stop(self) -> None:
         """Take nothing new; polls end with what they have, streams end."""
@@ -151,8 +226,18 @@ class Door:
         self.sessions.wake()
 
 
+def _log_untidy(error: OSError) -> None:
+    _log.error("tokens not tidied", extra={"fields": {"error": str(error)}})
+
+
+_PAGE_BYTES = 1_048_576
+"""Bytes of acked mail in one answer, unless its first message alone is longer."""
+
 _TIDY_EVERY = 60.0
 """Seconds between looks at secrets and revoked tokens."""
+
+_RETRY_EVERY = 5.0
+"""The same while the disk has not taken what was revoked."""
 
 
 def open_door(
@@ -179,7 +264,10 @@ def open_door(
         clock=time.time,
     )
     revocations = Revocations(
-        _file(config, "http-revoked"), most=config.max_revoked_tokens, clock=time.time
+        _file(config, "http-revoked"),
+        most=config.max_revoked_tokens,
+        most_of_address=config.max_revoked_tokens_per_address,
+        clock=time.time,
     )
     return Door(
         node=node,
@@ -187,11 +275,16 @@ def open_door(
         relay=relay,
         audiences=audiences,
         tokens=Tokens(secrets, revocations, lifetime=config.token_lifetime, clock=time.time),
-        sessions=HttpSessions(node, grace=config.http_session_grace, most=config.max_http_sessions),
+        sessions=HttpSessions(node, config),
         challenges=Challenges(
-            node, most=config.max_challenges, lifetime=config.register_timeout, clock=time.monotonic
+            node,
+            most=config.max_challenges,
+            most_of_address=config.max_challenges_per_address,
+            lifetime=config.register_timeout,
+            clock=time.monotonic,
         ),
         rates=Rates(config, clock=time.monotonic),
+        waits=Waits(config),
         writer=writer,
         overview=overview,
         admin_token=admin_token,

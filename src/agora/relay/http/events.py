@@ -2,10 +2,9 @@
 ``/v1/events``: mail and presence as server-sent events, for as long as the client listens.
 
 Receipts and errors come too, of what was sent and was answered before they were known. An
-event's data is the frame that the node wrote. Mail has an id, by which a
-client that comes back is spared what it has already; presence has none, as its
-present state is told at the beginning. A client behind a proxy that holds a stream back
-asks for the same in answers that end (``wait``).
+event's data is the frame that the node wrote. Each has an id, by which a client that
+comes back is told what it has not got, and spared the rest. A client behind a proxy that
+holds a stream back asks for the same in answers that end (``wait``).
 
 Source: WHATWG HTML, section 9.2, Server-sent events.
 """
@@ -15,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -22,18 +22,18 @@ from litestar import get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
-from msgspec import Meta
 
 from agora.codes import CloseCode, ErrorCode
 from agora.frames import WATCH_ALL, WATCH_NONE, Watched
 from agora.keys import is_peer_id
 from agora.relay.http import shapes
 from agora.relay.http.api import until_gone
-from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of
+from agora.relay.http.callers import AnyRequest, ThisDoor, ThisToken, address_of, is_head
 from agora.relay.http.errors import ApiError
 from agora.relay.http.postbox import Postbox, Reader
+from agora.relay.http.sessions import HttpSession
 
-__all__ = ["ROUTES"]
+__all__ = ["HEARTBEAT_EVERY", "ROUTES"]
 
 
 _LONGEST_WAIT = 86_400
@@ -51,49 +51,56 @@ async def events(
     presence: Annotated[
         str,
         QueryParameter(
-            description="Whose presence to tell: `all`, `none`, or peer ids, by commas."
+            description="Whose presence to tell: `all`, `none`, or peer ids with commas between."
         ),
     ] = "all",
     wait: Annotated[
-        Annotated[float, Meta(ge=0, le=_LONGEST_WAIT)] | None,
+        float,
         QueryParameter(
+            ge=0,
+            le=_LONGEST_WAIT,
             description="Long poll, for where streams do not get through: the answer ends behind "
-            "the first events, or after so many seconds without. `Last-Event-ID` goes on from "
-            "the poll before.",
+            "the first events, or after so many seconds without. Left out: a stream that goes on.",
         ),
-    ] = None,
+    ] = 0.0,
     receives: Annotated[
         bool,
         QueryParameter(
             name="receive",
-            description="Whether to get mail. Who does not is not online for others by this.",
+            description="Whether to get mail; who gets none is not online by this.",
         ),
     ] = True,
     last_event_id: Annotated[
         str,
-        HeaderParameter(name="Last-Event-ID", description="The id of the event that came last."),
+        HeaderParameter(
+            name="Last-Event-ID",
+            description="The id that came last, to go on behind it; where that cannot be, `missed` "
+            "comes first.",
+        ),
     ] = "",
 ) -> ASGIApp:
     """
     Get mail and presence as server-sent events.
 
-    The data of an event is JSON: of `message` as in `/v1/messages`, of `presence`
-    `{"online":[…],"offline":[…]}`, of `receipt` and `error` as in an answer of `/v1/send`
-    that waited for nothing, of `closed` `{"code":…,"reason":…}`. A message comes
-    once in a stream, and again in the next one until it is acked, unless that begins
-    behind its id. With `wait` the answer ends behind the first events that there are.
+    The section `Events` has the events and their data. A message comes once in a stream, and
+    again in the next one until it is acked, unless that begins behind its id.
     """
-    if wait is not None and not 0 <= wait <= _LONGEST_WAIT:  # nor anything that is no number
-        text = f'Invalid message: "wait" of {wait} s is not from 0 to {_LONGEST_WAIT}'
-        raise ApiError(ErrorCode.INVALID_MESSAGE, text)
+    if is_head(request):
+        return _begun
     asked = _Asked(_read_watched(presence), receives, last_event_id)
-    if wait is None:
+    if "wait" not in request.query_params:  # null, which a URL can say too, is no number
         return _Events(door, token, address_of(request), asked)
     at_most = min(wait, door.config.http_max_wait)
     return _Poll(door, token, address_of(request), asked, at_most)
 
 
 ROUTES = (events,)
+
+
+async def _begun(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer HEAD: with how a stream begins."""
+    await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+    await _send_some(send, "", is_last=True)
 
 
 def _read_watched(text: str) -> Watched:
@@ -117,6 +124,19 @@ class _Asked:
     last_event_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Behind which number a client goes on, and why something before that is *missed*, if so."""
+
+    after: int | None
+    missed: str = ""
+
+    @property
+    def told(self) -> str:
+        """The event that says so."""
+        return f'event: missed\ndata: {{"reason":"{self.missed}"}}\n\n' if self.missed else ""
+
+
 class _Events:
     """One stream, as the ASGI application that writes it."""
 
@@ -134,28 +154,42 @@ class _Events:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write events until the client, the session, the token or the relay ends it."""
-        session = self._door.sessions.of(self._token)
-        with session.listen(self._address, receives=self._asked.receives) as postbox:
-            reader = Reader(self._resumed(postbox), self._asked.watched)
+        with self._listening(waits=True) as (session, postbox):
+            start = self._start(postbox)
+            reader = postbox.reader(self._asked.watched, after=start.after)
             with postbox.reading(reader), session.watch(postbox, reader):
+                await self._begin(postbox, reader, start, send)
                 await self._write(postbox, reader, receive, send)
 
-    def _resumed(self, postbox: Postbox) -> int:
-        """Return what the client has got of this session's mail; of another's it is unknown."""
-        number = self._asked.last_event_id.partition("-")[2]
-        is_known = self._is_of(postbox) and number.isdecimal() and len(number) < 20
-        return int(number) if is_known else 0
+    @contextlib.contextmanager
+    def _listening(self, *, waits: bool) -> Iterator[tuple[HttpSession, Postbox]]:
+        """Have a session that tells of events, as one of the requests that wait if it does."""
+        door, token, address = self._door, self._token, self._address
+        session = door.session_of(token, address)
+        waiting = door.waits.one(token.publicKey, address) if waits else contextlib.nullcontext()
+        with waiting, session.listen(address, receives=self._asked.receives) as postbox:
+            yield session, postbox
 
-    def _is_of(self, postbox: Postbox) -> bool:
-        return self._asked.last_event_id.partition("-")[0] == _short(postbox)
+    def _start(self, postbox: Postbox) -> _Start:
+        """Return where the client goes on: an id of another session says nothing here."""
+        if not self._asked.last_event_id:
+            return _Start(None)
+        session, _, text = self._asked.last_event_id.partition("-")
+        if session != _short(postbox) or not (text.isdecimal() and len(text) < 20):
+            return _Start(None, missed="unknown")
+        number = int(text)
+        if postbox.knows(number):
+            return _Start(number)
+        is_ahead = number > postbox.last
+        return _Start(None, "unknown") if is_ahead else _Start(number, "overflow")
 
-    async def _begin(self, postbox: Postbox, reader: Reader, send: Send) -> None:
+    async def _begin(self, postbox: Postbox, reader: Reader, start: _Start, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         # Something at once: who waits for it knows that nobody holds the stream back.
-        await _send_some(send, f"retry: {_RETRY_MS}\nid: {_short(postbox)}-{reader.last}\n\n")
+        first = f"retry: {_RETRY_MS}\nid: {_short(postbox)}-{postbox.start_of(reader)}\n\n"
+        await _send_some(send, first + start.told)
 
     async def _write(self, postbox: Postbox, reader: Reader, receive: Receive, send: Send) -> None:
-        await self._begin(postbox, reader, send)
         async with asyncio.TaskGroup() as group:
             gone = group.create_task(until_gone(receive))
             gone.add_done_callback(lambda task: postbox.changed.set())
@@ -177,7 +211,7 @@ class _Events:
 
     async def _wait(self, postbox: Postbox) -> bool:
         """Wait for something to happen; False when nothing has for a while."""
-        at_most = max(0.0, min(_HEARTBEAT_EVERY, self._token.exp - time.time()))
+        at_most = max(0.0, min(HEARTBEAT_EVERY, self._token.exp - time.time()))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(at_most):
                 await postbox.changed.wait()
@@ -208,22 +242,26 @@ class _Poll(_Events):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write what there is, or what comes next."""
-        session = self._door.sessions.of(self._token)
-        with session.listen(self._address, receives=self._asked.receives) as postbox:
-            is_resumed = self._is_of(postbox)
-            reader = session.poll(postbox, self._asked.watched, is_resumed=is_resumed)
-            reader.last = self._resumed(postbox)
-            await self._door.settle()  # what is in the mailbox is on its way
-            await self._write(postbox, reader, receive, send)
+        with self._listening(waits=self._at_most > 0) as (session, postbox):
+            start = self._start(postbox)
+            reader = postbox.reader(self._asked.watched, after=start.after)
+            is_resumed = start.after is not None and not start.missed
+            with postbox.reading(reader):
+                session.watch_on(postbox, reader, is_resumed=is_resumed)
+                await self._door.settle()  # what is in the mailbox is on its way
+                await self._begin(postbox, reader, start, send)
+                at_most = 0.0 if start.missed else self._at_most
+                await self._write_next(postbox, reader, at_most, receive, send)
 
-    async def _write(self, postbox: Postbox, reader: Reader, receive: Receive, send: Send) -> None:
-        await self._begin(postbox, reader, send)
+    async def _write_next(
+        self, postbox: Postbox, reader: Reader, at_most: float, receive: Receive, send: Send
+    ) -> None:
         async with asyncio.TaskGroup() as group:
             gone = group.create_task(until_gone(receive))
             gone.add_done_callback(lambda task: postbox.changed.set())
             text = ""
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._at_most):
+                async with asyncio.timeout(at_most):
                     while not (gone.done() or self._is_over(postbox)):
                         postbox.changed.clear()
                         if text := _next(postbox, reader):
@@ -237,19 +275,12 @@ class _Poll(_Events):
 
 def _next(postbox: Postbox, reader: Reader) -> str:
     """Return the events that wait for *reader*, as far as they go out at once."""
-    texts = [f"event: {_kind(one)}\ndata: {one}\n\n" for one in reader.take()]
-    given, size = [], 0
-    for letter in postbox.letters(after=reader.last):
-        if size > _WRITE_AT_ONCE:
-            break
-        given.append(letter)
-        size += len(letter.text)
-        texts.append(
-            f"id: {_short(postbox)}-{letter.number}\nevent: message\ndata: {letter.text}\n\n"
-        )
-        reader.last = letter.number
-    postbox.give(given)
-    return "".join(texts)
+    return "".join(
+        [
+            f"id: {_short(postbox)}-{number}\nevent: {_kind(text)}\ndata: {text}\n\n"
+            for number, text in postbox.take(reader, at_most=_WRITE_AT_ONCE)
+        ]
+    )
 
 
 def _kind(text: str) -> str:
@@ -272,7 +303,7 @@ _HEADERS = [
 
 _HEARTBEAT = ": still here\n\n"
 
-_HEARTBEAT_EVERY = 15.0
+HEARTBEAT_EVERY = 15.0
 """Seconds of silence before a comment: less than any proxy waits."""
 
 _RETRY_MS = 1_000

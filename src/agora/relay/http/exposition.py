@@ -390,6 +390,28 @@ METRICS: tuple[Metric, ...] = (
         "It grows: see `agora mailbox dead`.",
         _stored(lambda store: store.dead_letters),
     ),
+    Metric(
+        "agora_retained_messages",
+        "gauge",
+        "Messages that were acked and are kept for a replay: the setting `retain`.",
+        "It grows no more, and the oldest are younger than `retain`: a bound is met.",
+        _stored(lambda store: store.retained),
+    ),
+    Metric(
+        "agora_retained_bytes",
+        "gauge",
+        "Bytes of the messages that are kept for a replay.",
+        "It is at `retain_store_max_bytes`: then the oldest are removed before their time.",
+        _stored(lambda store: store.retained_bytes),
+        unit="bytes",
+    ),
+    Metric(
+        "agora_unretained_messages",
+        "counter",
+        "Messages that were acked and could not be kept for a replay.",
+        "It grows: the disk refuses, or does not keep up.",
+        _event("not_retained"),
+    ),
     # The disk
     Metric(
         "agora_commit_seconds",

@@ -7,6 +7,7 @@ what other modules add.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import math
 from collections.abc import Callable, Iterable, MutableMapping
@@ -165,23 +166,24 @@ class Gate:
         """Answer one request."""
         notes: dict[str, Any] = scope["state"]
         headers: _Headers = scope["headers"]  # type: ignore[assignment]  # uvicorn's is a list
-        client = scope.get("client")
-        forwarded = [value.decode("latin-1") for name, value in headers if name == _FORWARDED]
-        address = client_address(client[0] if client else "", forwarded, self._proxies)
-        notes["address"] = network_of(address)
+        notes["address"] = self._network_of(scope.get("client"), headers)
         cors = self._cors(headers)
 
         async def send_through(message: Any) -> None:
             if message["type"] == "http.response.start":
                 own: _Headers = message.setdefault("headers", [])
-                names = {name.lower() for name, _ in own}
-                always = [pair for pair in _ALWAYS if pair[0] not in names]
-                message["headers"] = [*own, *always, *cors, *_rate_headers(notes)]
+                message["headers"] = [*_completed(own), *cors, *_rate_headers(notes)]
             await send(message)
 
+        if scope.get("method") == "HEAD":
+            # As GET says it (RFC 9110 section 9.3.2); that nobody gets the body, its handler knows.
+            notes["is_head"] = True
+            send = _without_body(send)
+            scope = {**scope, "method": "GET"}  # type: ignore[assignment]  # a scope
         try:
             if scope["path"] not in self._uncounted:
                 self._rates.spend("address", notes["address"], notes)
+            _check_host(scope, headers)
         except ApiError as error:
             await answer(send_through, error.status, error.headers, error.body)
             return
@@ -190,6 +192,24 @@ class Gate:
             await answer(send_through, 204, _PREFLIGHT_ANSWER if may_ask else {}, b"")
             return
         await self._app(scope, receive, send_through)
+
+    def beside(self, client: tuple[str, int] | None, headers: _Headers) -> _Headers:
+        """
+        Count a request that the application does not see, and return what goes beside its answer.
+
+        Args:
+            client: The other end of the connection.
+            headers: Those of the request that could be read.
+        """
+        notes: dict[str, Any] = {}
+        with contextlib.suppress(ApiError):  # it is refused already
+            self._rates.spend("address", self._network_of(client, headers), notes)
+        return [*_ALWAYS, *self._cors(headers), *_rate_headers(notes)]
+
+    def _network_of(self, client: tuple[str, int] | None, headers: _Headers) -> str:
+        """Return where a request comes from, as rates are counted."""
+        forwarded = [value.decode("latin-1") for name, value in headers if name == _FORWARDED]
+        return network_of(client_address(client[0] if client else "", forwarded, self._proxies))
 
     def _cors(self, headers: _Headers) -> _Headers:
         """Return what lets the page that asks read the answer, if it may."""
@@ -200,6 +220,52 @@ class Gate:
         if origin.decode("latin-1") not in self._origins:
             return [vary] if self._origins else []
         return [(b"access-control-allow-origin", origin), vary, _EXPOSED]
+
+
+def _check_host(scope: Scope, headers: _Headers) -> None:
+    """
+    Refuse a request that does not say, in one word, whom it is for (RFC 9112 section 3.2).
+
+    Raises:
+        ApiError: ``invalid_message``.
+    """
+    count = sum([name == b"host" for name, _ in headers])
+    if count > 1 or (count == 0 and scope["http_version"] == "1.1"):
+        text = f"Invalid message: {count} Host headers in place of one"
+        raise ApiError(ErrorCode.INVALID_MESSAGE, text)
+
+
+def _completed(own: _Headers) -> _Headers:
+    """Return the headers of an answer with what is on every one."""
+    names = {name.lower() for name, _ in own}
+    told = [(name, _with_head(value) if name.lower() == b"allow" else value) for name, value in own]
+    return told + [pair for pair in _ALWAYS if pair[0] not in names]
+
+
+def _with_head(methods: bytes) -> bytes:
+    """
+    Return what ``Allow`` says: whoever answers GET answers HEAD.
+
+    >>> _with_head(b"OPTIONS, GET")
+    b'GET, HEAD, OPTIONS'
+    """
+    found = {one.strip() for one in methods.split(b",")}
+    return b", ".join(sorted(found | ({b"HEAD"} if b"GET" in found else set())))
+
+
+def _without_body(send: Send) -> Send:
+    """Return what sends the head of an answer, and ends it where its body would begin."""
+    has_ended = False
+
+    async def send_head(message: Any) -> None:
+        nonlocal has_ended
+        if message["type"] == "http.response.start":
+            await send(message)
+        elif not has_ended:
+            has_ended = True
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return send_head
 
 
 async def answer(send: Callable[[Any], Any], status: int, headers: Any, body: bytes) -> None:
@@ -235,7 +301,7 @@ _EXPOSED = (
 )
 _PREFLIGHT_ANSWER = {
     "access-control-allow-methods": "GET, POST, DELETE",
-    "access-control-allow-headers": "Authorization, Content-Type, Last-Event-ID",
+    "access-control-allow-headers": "Authorization, Content-Type, Last-Event-ID, Traceparent",
     "access-control-max-age": "86400",
 }
 _ALWAYS: _Headers = [(b"x-content-type-options", b"nosniff")]

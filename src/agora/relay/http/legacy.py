@@ -10,7 +10,7 @@ reference drops or bypasses is not copied: mail goes through the mailbox.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,10 +19,12 @@ from litestar import Response
 from agora.codes import ErrorCode, HttpErrorCode
 from agora.envelope import Envelope, seal
 from agora.errors import InputError
-from agora.frames import encode_submit
+from agora.frames import encode_delivery, encode_submit
 from agora.keys import KeyPair
 from agora.protocol.proof import OVER_HTTP, sign_proof
+from agora.protocol.relay.actions import Mail
 from agora.relay.http.answers import json_answer
+from agora.relay.http.bodies import members_of
 from agora.relay.http.callers import (
     AnyRequest,
     address_of,
@@ -33,11 +35,12 @@ from agora.relay.http.callers import (
 )
 from agora.relay.http.door import Door
 from agora.relay.http.errors import ApiError, not_registered
+from agora.relay.http.moments import read_moment
 from agora.relay.http.postbox import Asked, Letter
 from agora.relay.http.tokens import Metadata, Token
 from agora.sealing import now_ms
 
-__all__ = ["encode_plain", "plain_mail", "register_with_key", "send_unsigned"]
+__all__ = ["encode_plain", "plain_mail", "register_with_key", "replay_plain", "send_unsigned"]
 
 _NONCE = "0" * 64
 """For the relay to sign to itself."""
@@ -49,7 +52,8 @@ class LegacyError(ApiError):
     @property
     def body(self) -> bytes:
         """The JSON that is answered."""
-        return msgspec.json.encode({"error": self.message, "code": str(self.code)})
+        error = {"error": self.message, "code": str(self.code), **self.beside}
+        return msgspec.json.encode(error)
 
 
 # Registration
@@ -71,14 +75,14 @@ async def register_with_key(request: AnyRequest) -> Response[Any] | None:
     """
     await check_media_type(request)  # this stands in the place of what all others pass
     body = await request.body()
-    if b'"privateKey"' not in body:
+    if "privateKey" not in members_of(body):
         return None
+    door = door_of(request)
+    _check_enabled(door, "Keep the private key: ask /v1/challenge, sign, then register")
     try:
         asked = _REGISTRATION.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None  # what is wrong with it is said as of any other
-    door = door_of(request)
-    _check_enabled(door, "Keep the private key: ask /v1/challenge, sign, then register")
     door.check_open()
     door.check_name(asked.name)
     keys = _key_pair(asked)
@@ -136,7 +140,6 @@ class _Unsigned(msgspec.Struct):
     type: str | None = None
     payload: Any = msgspec.UNSET
     inReplyTo: str | None = None
-    envelope: Any = None
 
 
 async def send_unsigned(request: AnyRequest) -> Response[Any] | None:
@@ -148,21 +151,22 @@ async def send_unsigned(request: AnyRequest) -> Response[Any] | None:
     """
     await check_media_type(request)
     body = await request.body()
-    if b'"envelope"' in body:
-        return None
+    members = members_of(body)
+    door = door_of(request)
+    if "privateKey" in members or _holds_key(members):
+        _check_enabled(door, "Keep the private key: sign the message yourself")
+    if "envelope" in members or not members.keys() & {"type", "payload"}:
+        return None  # signed, or no message of either kind
+    _check_enabled(door, "Sign the message yourself, and send it as `envelope`")
     try:
         asked = _UNSIGNED.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    if asked.payload is msgspec.UNSET and asked.type is None:
-        return None  # no message of either kind
-    door = door_of(request)
-    _check_enabled(door, "Sign the message yourself, and send it as `envelope`")
     token = await authenticate(request, door)
     envelope = _sealed(door, token, asked)
     answers = Asked(envelope.id, {str(asked.to)})
     frame = encode_submit(str(asked.to), envelope.wire_text)
-    session = door.sessions.of(token)
+    session = door.session_of(token, address_of(request))
     wait = door.config.http_max_wait
     await session.submit(address_of(request), frame, answers, at_most=wait)
     if answers.errors:
@@ -170,6 +174,11 @@ async def send_unsigned(request: AnyRequest) -> Response[Any] | None:
         raise LegacyError(error.code, error.message, **error.members)
     answer = {"ok": True, "envelopeId": envelope.id}
     return json_answer(msgspec.json.encode(answer), status_code=200)
+
+
+def _holds_key(members: Mapping[str, msgspec.Raw]) -> bool:
+    """Tell whether a private key stands among what should be signed."""
+    return "envelope" in members and "privateKey" in members_of(members["envelope"])
 
 
 def _sealed(door: Door, token: Token, asked: _Unsigned) -> Envelope:
@@ -237,6 +246,91 @@ def plain_mail(letters: Iterable[Letter], *, since: str | None) -> tuple[list[_P
         return [one for one in told if one.timestamp > float(since)], []
     except ValueError:
         return [], []  # as the reference: what is no number is after everything
+
+
+async def replay_plain(request: AnyRequest) -> Response[Any] | None:
+    """
+    Tell acked mail to who has a token of the reference's kind; None for all others.
+
+    Its *since* is compared with the envelopes' own times, and messages are told in the order
+    of these: from the last one that it was told, such a client goes on.
+
+    Raises:
+        ApiError: What is wrong with the request, in the words of the reference.
+    """
+    door = door_of(request)
+    if not (door.config.retain and _is_of_legacy(request, door)):
+        return None
+    token = await authenticate(request, door)
+    since_ms = _since_ms(request.query_params.get("since"))
+    limit = _limit(request.query_params.get("limit", str(_REPLAY_LIMIT)))
+    if since_ms < now_ms() - door.config.retain * 1000:
+        text = f"`since` is older than the retention window of {door.config.retain:g} s"
+        beside = {"message": text}
+        raise LegacyError(ErrorCode.INVALID_MESSAGE, "retention_exceeded", beside=beside)
+    told, has_more = await _acked_behind(door, token, since_ms, limit)
+    return json_answer(encode_plain(told, has_more=has_more), status_code=200)
+
+
+def _is_of_legacy(request: AnyRequest, door: Door) -> bool:
+    text = request.headers.get("authorization", "").partition(" ")[2].strip()
+    try:
+        return door.tokens.read(text).isLegacy
+    except ApiError:
+        return False  # which is said as to any other
+
+
+def _since_ms(since: str | None) -> int:
+    if not since:
+        text = "`since` query parameter is required (ISO8601 timestamp)"
+        raise LegacyError(ErrorCode.INVALID_MESSAGE, text)
+    try:
+        return read_moment(since)
+    except ValueError as error:
+        text = "Invalid `since` value — must be a valid ISO8601 timestamp"
+        raise LegacyError(ErrorCode.INVALID_MESSAGE, text) from error
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text[:9])):
+        text = "Invalid `limit` value — must be a positive integer"
+        raise LegacyError(ErrorCode.INVALID_MESSAGE, text)
+    return min(int(text[:9]), _REPLAY_MOST)
+
+
+_REPLAY_LIMIT, _REPLAY_MOST = 100, 500
+"""Messages of one replay, unless more are of one time, which is where the next one begins."""
+
+
+async def _acked_behind(
+    door: Door, token: Token, since_ms: int, limit: int
+) -> tuple[list[_Plain], bool]:
+    """Return the acked messages of the least times above *since_ms*, and whether there are more."""
+    first: list[_Plain] = []
+    has_more, is_last, after = False, False, 0
+    while not is_last:
+        # All of them: a sender's clock may have been anywhere.
+        page = await door.replay(token, since_ms=0, after=after, at_most=_REPLAY_MOST)
+        is_last, after = page.is_last, page.mail[-1].position if page.mail else after
+        told = [_plain_of(mail) for mail in page.mail if mail.envelope_id]
+        first += [one for one in told if one.timestamp > since_ms]
+        first.sort(key=lambda one: one.timestamp)
+        has_more = _cut(first, limit) or has_more
+    return first, has_more
+
+
+def _plain_of(mail: Mail) -> _Plain:
+    return _plain(_read(encode_delivery(mail.sender, mail.text, mail.name)))
+
+
+def _cut(told: list[_Plain], limit: int) -> bool:
+    """Leave the first *limit* messages and those of the last one's time; tell if it cut any."""
+    end = limit
+    while end < len(told) and told[end].timestamp == told[limit - 1].timestamp:
+        end += 1
+    is_cut = end < len(told)
+    del told[end:]
+    return is_cut
 
 
 def encode_plain(told: list[_Plain], *, has_more: bool) -> bytes:

@@ -17,6 +17,7 @@ package; no path of a request ever becomes a path of a file.
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -30,7 +31,7 @@ from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
-__all__ = ["PAGE_ROUTES", "POLICY", "SECURITY_HEADERS", "assets_url"]
+__all__ = ["PAGE_ROUTES", "POLICY", "SECURITY_HEADERS", "assets_url", "takes_gzip"]
 
 POLICY: Final = "; ".join(
     [
@@ -94,10 +95,28 @@ class _File:
         """Answer *request* with it, or say that what the browser has is still right."""
         if self.tag in request.headers.get("If-None-Match", ""):
             return Response(b"", status_code=304, headers=self.headers)
-        if "gzip" not in request.headers.get("Accept-Encoding", ""):
+        if not takes_gzip(request.headers.get("Accept-Encoding", "")):
             return Response(self.body, headers=self.headers, media_type=self.media_type)
         headers = {**self.headers, "Content-Encoding": "gzip"}
         return Response(self.packed, headers=headers, media_type=self.media_type)
+
+
+def takes_gzip(accept_encoding: str) -> bool:
+    """
+    Tell whether a body may be compressed, by the header of that name (RFC 9110 section 12.5.3).
+
+    >>> takes_gzip("br, gzip"), takes_gzip("gzip;q=0"), takes_gzip("*;q=0.5"), takes_gzip("")
+    (True, False, True, False)
+    """
+    weights = {}
+    for one in accept_encoding.lower().split(","):
+        coding, *parameters = [part.strip() for part in one.split(";")]
+        weights[coding] = not any(map(_IS_NOTHING.fullmatch, parameters))
+    return weights.get("gzip", weights.get("*", False))
+
+
+_IS_NOTHING = re.compile(r"q=0(\.0*)?")
+"""The weight of what is not wanted at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@ A connection without a socket: what a node writes waits here until HTTP requests
 
 Mail stays until it is acked, so a poll whose answer got lost loses nothing; the
 session's window bounds it. What is not for the window (a broadcast, which
-nobody acks) is given once. Answers go to the request that asked.
+nobody acks) is given once. Answers go to the request that asked. Events have the order
+in which all of it came, and who lost some goes on from the number of the last that it has:
+what needs no ack is in a :class:`~agora.relay.http.backlog.Backlog`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from heapq import merge
 from typing import Any
 
 import msgspec
@@ -22,6 +25,7 @@ from agora.codes import CloseCode
 from agora.frames import Watched
 from agora.keys import PeerId
 from agora.protocol.relay.actions import SessionId
+from agora.relay.http.backlog import Backlog, Told
 from agora.relay.http.errors import ErrorFrame
 
 __all__ = ["Asked", "Letter", "Postbox", "Reader"]
@@ -93,39 +97,32 @@ class Asked:
             self.end()
 
 
+@dataclass(eq=False, slots=True)
 class Reader:
     """
-    Who gets events: where it is in a postbox, and what it has not told of all that is no mail.
-
-    Args:
-        last: Number of the letter that its client has already.
-        watched: Whose presence it tells.
+    Who gets events: where it is in a postbox.
 
     Attributes:
-        last: Number of the letter that it got last.
-        unread_bytes: Bytes of what is no mail that it has not got.
+        watched: Whose presence it is told.
+        mail_after: Number of the letter behind which it begins, and then of what it got last.
+        told_after: The same of what needs no ack.
+        state_after: Presence up to this number is older than the state with which it begins.
+        unread_bytes: Bytes of what needs no ack that it has not got.
     """
 
-    def __init__(self, last: int, watched: Watched) -> None:
-        self.last = last
-        self.watched = watched
-        self.unread_bytes = 0
-        self._unread: deque[str] = deque()
+    watched: Watched
+    mail_after: int
+    told_after: int
+    state_after: int = 0
+    unread_bytes: int = 0
 
-    def tell(self, text: str) -> None:
-        """Take a frame that is no mail; of a ``presence`` frame it gets what it watches."""
-        if not self.watched.everyone and text.startswith(_PRESENCE):
-            text = _only(self.watched.peers, text)
-        if text:
-            self._unread.append(text)
-            self.unread_bytes += len(text)
-
-    def take(self) -> list[str]:
-        """Return what it has not got, which then it has."""
-        taken = [*self._unread]
-        self._unread.clear()
-        self.unread_bytes = 0
-        return taken
+    def read(self, told: Told) -> str:
+        """Return what of a frame is for it; nothing where that is empty."""
+        if not told.text.startswith(_PRESENCE):
+            return told.text
+        if told.number <= self.state_after:
+            return ""
+        return told.text if self.watched.everyone else _only(self.watched.peers, told.text)
 
 
 _PRESENCE = '{"type":"presence"'
@@ -148,6 +145,7 @@ class Postbox:
         peer: Whose session it is.
         answer_ping: Has the node hear a pong; called with its payload.
         tell_late: Called with each receipt or error that came when nobody waited for it any more.
+        backlog_bytes: How much is kept of what needs no ack when all who listen have it.
 
     Attributes:
         session: The id of its session, once it has one.
@@ -155,7 +153,6 @@ class Postbox:
         refusal: Why there is no session.
         close_code: With what the node has closed it; None while it is open.
         changed: Set whenever something comes.
-        readers: Who is told of what is no mail.
     """
 
     def __init__(
@@ -163,6 +160,7 @@ class Postbox:
         peer: PeerId,
         answer_ping: Callable[[Postbox, bytes], None],
         tell_late: Callable[[str], None] = lambda text: None,
+        backlog_bytes: int = 0,
     ) -> None:
         self.session = SessionId("")
         self.greeting = ""
@@ -177,7 +175,9 @@ class Postbox:
         self._last = 0
         self._ungiven_bytes = 0
         self._asked: list[Asked] = []
-        self.readers: set[Reader] = set()
+        self._readers: set[Reader] = set()
+        self._backlog = Backlog(backlog_bytes)
+        self._told = 0  # the last that any reader got of what needs no ack
         self._markers: deque[tuple[int, bytes]] = deque()  # pings behind what has no id
 
     # Connection, for the node
@@ -185,7 +185,9 @@ class Postbox:
     @property
     def unsent_bytes(self) -> int:
         """Bytes that no request has got; what waits to be acked is bounded by the window."""
-        return self._ungiven_bytes + sum([one.unread_bytes for one in self.readers])
+        # The longest way behind, not all ways together: what several have to read is kept once.
+        behind = max([one.unread_bytes for one in self._readers], default=0)
+        return self._ungiven_bytes + behind
 
     def send(self, text: str) -> None:
         """Take one frame."""
@@ -204,6 +206,11 @@ class Postbox:
             self._answer_markers()
         else:
             self._answer_ping(self, payload)
+
+    def withdraw(self, envelope_id: str) -> bool:
+        """Let go of what another session has settled, as if this one had."""
+        self.settle([envelope_id])
+        return True
 
     def close(self, code: CloseCode) -> None:
         """Note that the session is over: whoever waits hears of it."""
@@ -247,11 +254,6 @@ class Postbox:
                 self._letters.pop(letter.number, None)
         self._answer_markers()
 
-    def holds_any(self, ids: Iterable[str]) -> bool:
-        """Tell whether one of these waits here."""
-        wanted = set(ids)
-        return any(letter.id in wanted for letter in self._letters.values())
-
     def settle(self, ids: Iterable[str]) -> None:
         """Let go of what was acked, or put off."""
         settled = set(ids)
@@ -260,21 +262,71 @@ class Postbox:
             if not letter.was_given:
                 self._ungiven_bytes -= len(letter.text)
 
+    # Events, for requests
+
+    @property
+    def last(self) -> int:
+        """Number of the last that came."""
+        return self._last
+
+    def knows(self, number: int) -> bool:
+        """Tell whether all that came behind a number can be told."""
+        return self._backlog.forgotten <= number <= self._last
+
+    def reader(self, watched: Watched, *, after: int | None) -> Reader:
+        """
+        Return who gets the events behind a number.
+
+        With None it gets what waits to be acked, and what nobody was told of the rest.
+        """
+        if after is None:
+            return Reader(watched, 0, self._told)
+        return Reader(watched, after, after)
+
+    def start_of(self, reader: Reader) -> int:
+        """Return the number behind which all is that *reader* has not got."""
+        first = next(self.letters(after=reader.mail_after), None)
+        return reader.told_after if first is None else min(first.number - 1, reader.told_after)
+
     @contextmanager
     def reading(self, reader: Reader) -> Iterator[None]:
-        """Tell *reader* of presence for the length of a ``with`` block."""
-        self.readers.add(reader)
+        """Keep all that *reader* has not got for the length of a ``with`` block."""
+        reader.unread_bytes = sum(len(one.text) for one in self._backlog.after(reader.told_after))
+        self._readers.add(reader)
         try:
             yield
         finally:
-            self.readers.discard(reader)
+            self._readers.discard(reader)
+            self._forget()
+
+    def take(self, reader: Reader, *, at_most: int) -> list[Told]:
+        """Return the next events for *reader*, of some *at_most* bytes, which then it has."""
+        told: Iterable[Told | Letter] = self._backlog.after(reader.told_after)
+        waiting = list(self.letters(after=reader.mail_after))
+        taken: list[Told] = []
+        size = 0
+        for one in merge(told, waiting, key=lambda one: one.number):
+            if size > at_most:
+                break
+            text = (
+                self._give_event(one, reader)
+                if isinstance(one, Letter)
+                else self._read(one, reader)
+            )
+            if text:
+                taken.append(Told(one.number, text))
+                size += len(text)
+        self._answer_markers()
+        self._forget()
+        return taken
 
     # Answers, for requests
 
     def tell(self, text: str) -> None:
-        """Have every reader get a frame that is no mail."""
-        for reader in self.readers:
-            reader.tell(text)
+        """Have every reader get a frame that needs no ack."""
+        self._last += 1
+        self._keep(self._last, text)
+        self._forget()
         self.changed.set()
 
     def expect_pong(self, asked: Asked) -> None:
@@ -291,6 +343,30 @@ class Postbox:
             self._asked.remove(asked)
 
     # From here on, private
+
+    def _give_event(self, letter: Letter, reader: Reader) -> str:
+        reader.mail_after = letter.number
+        if letter.is_for_once:
+            reader.told_after = self._told = max(letter.number, reader.told_after)
+            self._keep(letter.number, letter.text)
+        self.give([letter])
+        return letter.text
+
+    def _read(self, told: Told, reader: Reader) -> str:
+        reader.told_after = told.number
+        reader.unread_bytes -= len(told.text)
+        self._told = max(self._told, told.number)
+        return reader.read(told)
+
+    def _keep(self, number: int, text: str) -> None:
+        self._backlog.keep(number, text)
+        for reader in self._readers:
+            if reader.told_after < number:
+                reader.unread_bytes += len(text)
+
+    def _forget(self) -> None:
+        read = min([one.told_after for one in self._readers], default=self._last)
+        self._backlog.forget(up_to=read)
 
     def _take_letter(self, text: str) -> None:
         envelope_id, is_for_once = _read_letter(text, self._peer)

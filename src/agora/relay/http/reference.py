@@ -51,14 +51,15 @@ def _operations(document: _Members) -> Iterator[str]:
         for status, answer in operation["responses"].items():
             if "$ref" not in answer:
                 yield from _answer(status, answer)
-        yield f"Errors: {', '.join(_error_statuses(operation))}."
+        yield f"Errors: {'; '.join(_errors(document, operation))}."
 
 
 def _parameter_row(parameter: _Members) -> tuple[str, str, str]:
     schema = parameter["schema"]
     where = "" if parameter["in"] == "query" else f" ({parameter['in']})"
     default = schema.get("default")
-    said = f" Default: `{json.dumps(default)}`." if default not in (None, "") else ""
+    told = f"{default:g}" if type(default) in (int, float) else json.dumps(default)
+    said = f" Default: `{told}`." if default not in (None, "") else ""
     return f"`{parameter['name']}`{where}", _type(schema), f"{schema['description']}{said}"
 
 
@@ -72,15 +73,19 @@ def _answer(status: str, answer: _Members) -> Iterator[str]:
 def _body(title: str, body: _Members) -> Iterator[str]:
     [(kind, content)] = body["content"].items()
     schema = content["schema"]
-    named = f" {_type(schema)}" if "$ref" in schema else f" `{kind}`"
+    named = f" {_type(schema)}" if kind == "application/json" else f" `{kind}` of {_type(schema)}"
     yield f"{title}{'' if title.endswith('.') else ':'}{named}"
     if example := content.get("example"):
         text = example if isinstance(example, str) else json.dumps(example, ensure_ascii=False)
         yield f"```{'text' if isinstance(example, str) else 'json'}\n{text.rstrip()}\n```"
 
 
-def _error_statuses(operation: _Members) -> list[str]:
-    return [status for status, answer in operation["responses"].items() if "$ref" in answer]
+def _errors(document: _Members, operation: _Members) -> Iterator[str]:
+    """Yield each status with its codes."""
+    for status, answer in operation["responses"].items():
+        if name := answer.get("$ref", "").rpartition("/")[2]:
+            codes = document["components"]["responses"][name]["description"]
+            yield f"{status} {codes.replace(' · ', ', ')}"
 
 
 # Types
@@ -103,20 +108,32 @@ def _type(schema: _Members) -> str:
     """Return the type of a value in a few words."""
     if reference_to := schema.get("$ref"):
         return f"`{reference_to.rpartition('/')[2]}`"
-    if values := schema.get("enum"):
+    values = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    if 0 < len(values) <= _MOST_VALUES:
         return " or ".join(f"`{json.dumps(value)}`" for value in values)
-    if choices := schema.get("anyOf"):
+    if "type" not in schema and (choices := schema.get("anyOf")):
         return " or ".join(_type(one) for one in choices if one.get("type") != "null")
     if schema.get("type") == "array":
-        return f"list of {_type(schema['items'])}"
+        return f"list of {_type(schema['items'])}{_count(schema)}"
     return f"{schema.get('type', 'any JSON')}{_bounds(schema)}"
+
+
+_MOST_VALUES = 8
+"""How many values are told one by one; of more the text tells."""
 
 
 def _bounds(schema: _Members) -> str:
     least, most = schema.get("minimum"), schema.get("maximum")
     if most is not None:
-        return f", {least or 0:g} to {most:g}"
+        return f", {least or 0:g} to {int(most):,}"
+    if longest := schema.get("maxLength"):
+        return f" of at most {longest:,} characters"
     return ""
+
+
+def _count(schema: _Members) -> str:
+    most = schema.get("maxItems")
+    return f" ({schema.get('minItems', 0)} to {most:,})" if most else ""
 
 
 def _meaning(schema: _Members) -> str:

@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -21,6 +23,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -31,6 +34,7 @@ from agora.relay.config import RelayConfig
 from agora.relay.http.app import make_app
 from agora.relay.http.door import Audiences, Door, open_door
 from agora.relay.http.errors import ApiError
+from agora.relay.http.gate import Gate
 from agora.relay.metrics import Traffic
 from agora.relay.node import Node
 from agora.relay.overview import Overview
@@ -115,6 +119,7 @@ class HttpServer:
         """Return when all answers are written, or when that took too long."""
         if self._state.tasks:
             await asyncio.wait(list(self._state.tasks), timeout=timeout)
+        await self._door.finish()
 
     def drop_all(self) -> None:
         """End whatever is left, now."""
@@ -213,8 +218,12 @@ class _Protocol(HttpToolsProtocol):
         self._bounds = bounds
         self._is_welcome = is_welcome
         self._is_refused = False
+        self._farewell: ApiError | None = None  # said when those before it have their answers
+        self._came = b""
+        self._cycle_before: RequestResponseCycle | None = None
         self._is_reading = False
         self._is_in_head = True
+        self._is_in_body = False
         self._has_ended_one = False  # in what came last
         self._head_bytes = 0
         self._request_timer: asyncio.TimerHandle | None = None
@@ -236,13 +245,13 @@ class _Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, within bounds."""
         self._traffic.received += len(data)
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._is_refused:
             return
-        if not self._is_reading:
-            self._is_reading = True
-            self._start_request_timer()
+        self._begin_reading()
         self._has_ended_one = False
+        self._came = data
         super().data_received(data)
+        self._came = b""
         # What is in a header that has not ended, only its bytes tell; unless others are with them.
         if self._is_in_head and not self._has_ended_one:
             self._head_bytes += len(data)
@@ -270,6 +279,7 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._begin_reading()
         self._is_in_head = True
         self._head_bytes = 0
 
@@ -285,11 +295,13 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there; the application may begin."""
-        self._is_in_head = False
         if self._head_bytes > self._bounds.http_max_head_bytes:
             self._refuse_head()
+        self._is_in_head = False
         if not self._is_refused:
+            self._cycle_before = self.cycle
             super().on_headers_complete()
+            self._is_in_body = True
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body, unless the request was refused."""
@@ -298,7 +310,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is there as a whole."""
-        self._is_reading = False
+        self._is_reading = self._is_in_body = False
         self._has_ended_one = True
         self._stop_request_timer()
         if not self._is_refused:
@@ -306,9 +318,12 @@ class _Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The answer is written; if it was the last, its reader has a while to take it."""
+        is_last = not self.pipeline
         super().on_response_complete()
         if self.transport.is_closing():
             self._start_write_timer()
+        elif is_last and self._farewell is not None:
+            self._write_last(self._farewell)
 
     def timeout_keep_alive_handler(self) -> None:
         """Close what nobody uses."""
@@ -316,8 +331,14 @@ class _Protocol(HttpToolsProtocol):
         self._start_write_timer()
 
     def send_400_response(self, msg: str) -> None:
-        """Say that this is no HTTP."""
-        self._turn_away(ApiError(ErrorCode.INVALID_MESSAGE, msg))
+        """Say that this is no HTTP, or asks for what nobody knows (RFC 9110 section 15.6.2)."""
+        is_method = isinstance(sys.exc_info()[1], httptools.HttpParserInvalidMethodError)
+        said = None if self._has_ended_one else _REQUEST_LINE.match(self._came)
+        if is_method and said:
+            text = f"Unknown method {said[1].decode()}"
+            self._turn_away(ApiError(HttpErrorCode.UNKNOWN_METHOD, text))
+        else:
+            self._turn_away(ApiError(ErrorCode.INVALID_MESSAGE, msg))
 
     def _unsupported_upgrade_warning(self) -> None:
         self.cycle.keep_alive = False  # what comes behind it is not HTTP
@@ -339,15 +360,35 @@ class _Protocol(HttpToolsProtocol):
             self._turn_away(ApiError(HttpErrorCode.REQUEST_TIMEOUT, text))
 
     def _turn_away(self, error: ApiError) -> None:
-        """Answer before the application does, and close."""
-        if self.transport.is_closing():
+        """Answer before the application does, and close; answers keep the order of asking."""
+        if self.transport.is_closing() or self._is_refused:
             return
         self._is_refused = True
+        self._stop_request_timer()
+        if self._is_in_body and not (self.pipeline and self.pipeline[0][0] is self.cycle):
+            # The application has it, and may have begun with the answer.
+            self._write_last(None if self.cycle.response_started else error)
+            return
+        if self._is_in_body:
+            self.pipeline.popleft()  # it waited for its turn, which does not come
+            self.cycle = cast(RequestResponseCycle, self._cycle_before)
         cycle: RequestResponseCycle | None = self.cycle  # none before the first head is there
-        if cycle is None or not cycle.response_started or cycle.response_complete:
-            self.transport.write(_answer(error, self.server_state.default_headers))
+        if cycle is None or cycle.response_complete:
+            self._write_last(error)
+        else:
+            self._farewell = error
+
+    def _write_last(self, error: ApiError | None) -> None:
+        if error is not None:
+            beside = cast(Gate, self.app).beside(self.client, self.headers or [])
+            self.transport.write(_answer(error, [*self.server_state.default_headers, *beside]))
         self.transport.close()
         self._start_write_timer()
+
+    def _begin_reading(self) -> None:
+        if not self._is_reading:
+            self._is_reading = True
+            self._start_request_timer()
 
     def _start_request_timer(self) -> None:
         self._stop_request_timer()
@@ -384,6 +425,9 @@ class _Counted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
+
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) \S+ HTTP/1\.[01]\r?\n")
+"""What a request begins with, whatever its method (RFC 9112 section 3)."""
 
 _log = logging.getLogger("agora.relay.http")
 _log.setLevel(logging.ERROR)  # what strangers send is no warning

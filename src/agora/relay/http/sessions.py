@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from agora.codes import ErrorCode
 from agora.frames import PING, WATCH_NONE, Register, Watched, encode_ack, encode_nack, encode_watch
-from agora.keys import PeerId
+from agora.limits import Limits
 from agora.protocol.proof import OVER_HTTP
-from agora.relay.http.errors import ApiError, ErrorFrame
+from agora.relay.http.errors import ApiError, ErrorFrame, not_registered
 from agora.relay.http.postbox import Asked, Postbox, Reader
+from agora.relay.http.shares import Shares
 from agora.relay.http.tokens import Metadata, Token
 from agora.relay.node import Node
 
@@ -37,7 +39,7 @@ class _Slot:
         node: Where.
         token: Whose it is.
         receives: Whether it gets mail.
-        grace: Seconds that it stays after the last who used it.
+        limits: How long it stays after the last who used it, and what it keeps.
         ended: Called when it has closed by itself.
         tell_late: Called with receipts and errors that nobody waits for any more.
     """
@@ -48,14 +50,14 @@ class _Slot:
         token: Token,
         *,
         receives: bool,
-        grace: float,
+        limits: Limits,
         ended: Callable[[], None],
         tell_late: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._node = node
         self._token = token
         self._receives = receives
-        self._grace = grace
+        self._limits = limits
         self._ended = ended
         self._tell_late = tell_late
         self._postbox: Postbox | None = None
@@ -84,7 +86,8 @@ class _Slot:
         finally:
             self._users -= 1
             if self._users == 0:
-                self._timer = asyncio.get_running_loop().call_later(self._grace, self._run_out)
+                grace = self._limits.http_session_grace
+                self._timer = asyncio.get_running_loop().call_later(grace, self._run_out)
 
     def close(self) -> None:
         """Close it at once."""
@@ -96,7 +99,12 @@ class _Slot:
 
     def _open(self, address: str) -> Postbox:
         token = self._token
-        postbox = Postbox(token.publicKey, self._answer_ping, self._tell_late)
+        postbox = Postbox(
+            token.publicKey,
+            self._answer_ping,
+            self._tell_late,
+            backlog_bytes=self._limits.http_backlog_bytes,
+        )
         postbox.session = self._node.open(postbox, address=address, purposes=OVER_HTTP, door="http")
         register = Register(token.publicKey, token.name, _NO_NONCE, WATCH_NONE, self._receives)
         self._node.resume(postbox.session, register)
@@ -127,30 +135,40 @@ class HttpSession:
     Args:
         node: Where.
         token: What it says.
-        grace: Seconds that a session stays after the last who used it.
+        address: From where it came into use.
+        limits: How long a session stays after the last who used it, and what it keeps.
         ended: Called when nothing is open any more.
 
     Attributes:
         token: What it says.
+        address: As given.
     """
 
     def __init__(
-        self, node: Node, token: Token, *, grace: float, ended: Callable[[HttpSession], None]
+        self,
+        node: Node,
+        token: Token,
+        address: str,
+        *,
+        limits: Limits,
+        ended: Callable[[HttpSession], None],
     ) -> None:
         self.token = token
+        self.address = address
+        self._is_revoked = False
         self._node = node
         self._ended = ended
         self._watched: list[Watched] = []
-        self._receiving = _Slot(node, token, receives=True, grace=grace, ended=self._check_ended)
+        self._receiving = _Slot(node, token, receives=True, limits=limits, ended=self._check_ended)
         self._sending = _Slot(
             node,
             token,
             receives=False,
-            grace=grace,
+            limits=limits,
             ended=self._check_ended,
             tell_late=self._tell_late,
         )
-        self._poller: tuple[Postbox, Reader] | None = None
+        self._polled: tuple[Postbox, Watched] | None = None  # whom polls watch, and where
 
     @contextmanager
     def receive(self, address: str) -> Iterator[Postbox]:
@@ -184,6 +202,7 @@ class HttpSession:
         """
         self._watched.append(reader.watched)
         try:
+            reader.state_after = postbox.last
             self._tell_watched(postbox, reader.watched)
             yield
         finally:
@@ -198,33 +217,23 @@ class HttpSession:
         everyone = any(one.everyone for one in self._watched)
         self._say(postbox, encode_watch(Watched(everyone, peers)))
 
-    def poll(self, postbox: Postbox, watched: Watched, *, is_resumed: bool) -> Reader:
+    def watch_on(self, postbox: Postbox, reader: Reader, *, is_resumed: bool) -> None:
         """
-        Return who gets the events of polls, also those that happen between two of them.
+        Have polls get the presence of those that *reader* watches, also between two of them.
 
-        One that was not resumed begins with the present state of those *watched*.
+        One that was not resumed begins with the present state.
 
         Raises:
             ApiError: What the node says to a list that it does not take.
         """
-        if is_resumed and self._poller is not None:
-            known, reader = self._poller
-            if known is postbox and reader.watched == watched:
-                return reader
-        self._forget_poller()
-        reader = Reader(0, watched)
-        self._poller = (postbox, reader)
-        postbox.readers.add(reader)
-        self._watched.append(watched)
-        self._tell_watched(postbox, watched)
-        return reader
-
-    def _forget_poller(self) -> None:
-        if self._poller is not None:
-            postbox, reader = self._poller
-            self._poller = None
-            postbox.readers.discard(reader)
-            self._watched.remove(reader.watched)
+        if is_resumed and self._polled == (postbox, reader.watched):
+            return
+        if self._polled is not None:
+            self._watched.remove(self._polled[1])
+        self._polled = (postbox, reader.watched)
+        self._watched.append(reader.watched)
+        reader.state_after = postbox.last
+        self._tell_watched(postbox, reader.watched)
 
     def _tell_late(self, text: str) -> None:
         """Tell a receipt, or an error, as an event; where there are none, it is asked for again."""
@@ -253,8 +262,15 @@ class HttpSession:
                     async with asyncio.timeout(wait):
                         await asked.done.wait()
             if asked.open and not postbox.is_open:
-                text = "The session ended before this was settled: send it again"
-                asked.take_error(ErrorFrame(ErrorCode.UNAVAILABLE, text, id=asked.id))
+                asked.take_error(self._why_unsettled(asked.id))
+
+    def _why_unsettled(self, envelope_id: str | None) -> ErrorFrame:
+        if self._is_revoked:
+            text = "Token has been revoked before this was settled: send it again with another"
+            code, reason = ErrorCode.NOT_REGISTERED, "token_revoked"
+            return ErrorFrame(code, text, id=envelope_id, reason=reason)
+        text = "The session ended before this was settled: send it again"
+        return ErrorFrame(ErrorCode.UNAVAILABLE, text, id=envelope_id)
 
     async def _reach(self, postbox: Postbox, asked: Asked) -> None:
         """Wait until the node has it: a ``pong`` comes behind whatever it refuses."""
@@ -276,14 +292,6 @@ class HttpSession:
         with self._sending.use(address) as postbox:
             self._say(postbox, encode_ack(ids))
 
-    def hear_acked(self, ids: Sequence[str]) -> None:
-        """Let go of messages that another token of the key has settled, as if this one had."""
-        postbox = self._receiving.found
-        if postbox is not None and postbox.holds_any(ids):
-            with contextlib.suppress(ApiError):  # then they come again, which does no harm
-                self._say(postbox, encode_ack(ids))
-                postbox.settle(ids)
-
     def nack(self, ids: Sequence[str], delay: float) -> None:
         """
         Put messages off; those that no session has come again anyway.
@@ -295,6 +303,17 @@ class HttpSession:
             self._say(postbox, encode_nack(ids, delay=delay))
             postbox.settle(ids)
         self._check_ended()
+
+    def why_ended(self) -> ApiError:
+        """Return the answer to a request under which its session has ended."""
+        if self._is_revoked:
+            return not_registered("token_revoked", "Token has been revoked")
+        return unavailable()
+
+    def revoke(self) -> None:
+        """Close what is open, at once: the token is good no longer."""
+        self._is_revoked = True
+        self.end()
 
     def wake(self) -> None:
         """Have those who wait look around."""
@@ -315,7 +334,7 @@ class HttpSession:
         if asked.errors:
             raise ApiError.of(asked.errors[0])
         if not postbox.is_open:
-            raise unavailable()
+            raise self.why_ended()
 
     def _check_ended(self) -> None:
         if not (self._receiving.is_used or self._sending.is_used):
@@ -328,62 +347,53 @@ class HttpSessions:
 
     Args:
         node: Where they have their sessions.
-        grace: Seconds that a session stays after the last who used it.
-        most: How many there may be.
+        limits: How many there may be, and what each may have.
     """
 
-    def __init__(self, node: Node, *, grace: float, most: int) -> None:
+    def __init__(self, node: Node, limits: Limits) -> None:
         self._node = node
-        self._grace = grace
-        self._most = most
+        self._limits = limits
+        what = "tokens in use from one address"
+        grace = limits.http_session_grace
+        most = limits.max_http_sessions_per_address
+        self._shares = Shares(what, most=most, retry_after=grace)
         self._by_token: dict[str, HttpSession] = {}
-        self._by_key: dict[PeerId, list[HttpSession]] = {}
         self._metadata: dict[str, Metadata] = {}
 
-    def change(self, *, grace: float, most: int) -> None:
-        """Go by other bounds from now on; who is here keeps the grace that was his."""
-        self._grace = grace
-        self._most = most
+    def change_limits(self, limits: Limits) -> None:
+        """Go by other limits from now on; who is here keeps the grace that was his."""
+        self._limits = limits
+        self._shares.most = limits.max_http_sessions_per_address
 
     def __len__(self) -> int:
         return len(self._by_token)
 
-    def of(self, token: Token) -> HttpSession:
+    def of(self, token: Token, address: str) -> HttpSession:
         """
-        Return what *token* has open.
+        Return what *token* has open; if nothing, it comes into use from *address*.
 
         Raises:
             ApiError: ``at_capacity``.
         """
-        found = self._by_token.get(token.jti)
-        if found is None:
-            if len(self._by_token) >= self._most:
-                text = f"Relay is at capacity (max {self._most} tokens in use)"
-                raise ApiError(ErrorCode.AT_CAPACITY, text)
-            found = HttpSession(self._node, token, grace=self._grace, ended=self._forget)
-            self._by_token[token.jti] = found
-            self._by_key.setdefault(token.publicKey, []).append(found)
-            if token.metadata is not None:
-                self._metadata[token.publicKey] = token.metadata
-        return found
+        return self._by_token.get(token.jti) or self._begin(token, address)
 
-    def ack(self, token: Token, address: str, ids: Sequence[str]) -> None:
-        """
-        Settle messages, whichever token of the key they came to.
+    def _begin(self, token: Token, address: str) -> HttpSession:
+        most = self._limits.max_http_sessions
+        if len(self._by_token) >= most:
+            text = f"Relay is at capacity (max {most} tokens in use)"
+            retry = math.ceil(self._limits.http_session_grace * 1000)
+            raise ApiError(ErrorCode.AT_CAPACITY, text, retryAfterMs=retry)
+        self._shares.take(address)
+        begun = HttpSession(self._node, token, address, limits=self._limits, ended=self._forget)
+        self._by_token[token.jti] = begun
+        if token.metadata is not None:
+            self._metadata[token.publicKey] = token.metadata
+        return begun
 
-        Raises:
-            ApiError: What the node says to it.
-        """
-        own = self.of(token)
-        own.ack(address, ids)
-        for other in self._by_key[token.publicKey]:
-            if other is not own:
-                other.hear_acked(ids)
-
-    def end(self, token: Token) -> None:
-        """Close what *token* has open, at once."""
+    def revoke(self, token: Token) -> None:
+        """Close what *token* has open, at once: it is good no longer."""
         if found := self._by_token.get(token.jti):
-            found.end()
+            found.revoke()
 
     def wake(self) -> None:
         """Have all who wait look around: the relay stops."""
@@ -401,10 +411,9 @@ class HttpSessions:
 
     def _forget(self, session: HttpSession) -> None:
         token = session.token
-        if self._by_token.pop(token.jti, None) is not None:
-            self._by_key[token.publicKey].remove(session)
-            if not self._by_key[token.publicKey]:
-                del self._by_key[token.publicKey]
+        if self._by_token.get(token.jti) is session:  # else another has begun since
+            del self._by_token[token.jti]
+            self._shares.give_back(session.address)
         if self._metadata.get(token.publicKey) is token.metadata:
             self._metadata.pop(token.publicKey, None)
 

@@ -2,7 +2,8 @@
 What requests and answers of the API look like: types that are read, checked and documented.
 
 Names are those of the JSON. Mail and receipts are told as the frames of
-Agora/1 that they are, text and all.
+Agora/1 that they are, text and all. What a relay's settings say (how long a
+name may be) is added where the document is made.
 """
 
 from __future__ import annotations
@@ -17,20 +18,27 @@ from agora.relay.http.tokens import Metadata
 
 __all__ = [
     "Ack",
+    "Acknowledgement",
+    "Bounce",
     "Challenge",
     "ChallengeRequest",
+    "Closed",
     "Done",
     "Envelope",
     "Error",
     "ErrorAnswer",
     "Message",
     "Messages",
+    "Missed",
     "Nack",
     "Peer",
     "Peers",
+    "Presence",
     "Receipt",
+    "ReceivedEnvelope",
     "RegisterRequest",
     "Registered",
+    "Replayed",
     "SendRequest",
     "Sent",
 ]
@@ -70,50 +78,78 @@ Signature = Annotated[
         description="An Ed25519 signature in 128 lower-case hex digits.",
     ),
 ]
-Name = Annotated[
-    str,
-    Meta(
-        description="A display name, claimed and not proven; at most 64 characters, or what the "
-        "relay's operator has set.",
-        max_length=1024,
-    ),
-]
+Name = Annotated[str, Meta(description="A display name, claimed and not proven.")]
 Milliseconds = Annotated[int, Meta(description="Milliseconds since the Unix epoch.", ge=0)]
 EnvelopeId = Annotated[
     str,
     Meta(
-        min_length=1,
-        max_length=1024,
+        pattern="^[0-9a-f]{64}$",
         description="An envelope's id: SHA-256 of its canonical JSON without `id` and "
-        "`signature`, in 64 hex digits.",
+        "`signature`, in 64 lower-case hex digits.",
     ),
 ]
-EnvelopeIds = Annotated[list[EnvelopeId], Meta(min_length=1, max_length=MAX_IDS)]
+EnvelopeIds = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=1024)]],
+    Meta(min_length=1, max_length=MAX_IDS, description="Ids of envelopes; others do no harm."),
+]
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 Traceparent = Annotated[
     str,
     Meta(
-        pattern="^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+        pattern="^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$",
         description="A place in a trace, as W3C Trace Context writes it.",
-        examples=["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+        examples=[TRACEPARENT],
     ),
 ]
 
 
+Kind = Annotated[
+    str,
+    Meta(
+        description="What kind of message: any string, such as `publish`, `request` or `response`."
+    ),
+]
+SignedAt = Annotated[float, Meta(description="When it was signed, in ms since the Unix epoch.")]
+
+
 class Envelope(msgspec.Struct):
-    """A signed message. The sections `Sign an envelope` and `A test vector` above say how."""
+    """A signed message. The sections `Sign an envelope` and `A test vector` say how it is made."""
 
     id: EnvelopeId
-    type: Annotated[str, Meta(description="What kind of message, such as `publish` or `request`.")]
+    type: Kind
     from_: PeerId = msgspec.field(name="from")
     to: Annotated[
-        list[str], Meta(description="Everyone it is for: peer ids, or `*` alone for everyone.")
+        list[Recipient],
+        Meta(min_length=1, description="Everyone it is for: peer ids, or `*` alone for everyone."),
     ]
-    timestamp: Annotated[float, Meta(description="When it was signed, in ms since the Unix epoch.")]
+    timestamp: SignedAt
+    payload: Annotated[Any, Meta(description="Any JSON value, also `null`; it is always there.")]
     signature: Signature
-    payload: Annotated[Any, Meta(description="Any JSON value.")] = None
     inReplyTo: Annotated[
         EnvelopeId | msgspec.UnsetType,
+        Meta(description="The id of the envelope that this one answers; else it is left out."),
+    ] = msgspec.UNSET
+
+
+class ReceivedEnvelope(msgspec.Struct):
+    """An envelope as its sender has signed it, who may be less strict than this page is."""
+
+    id: EnvelopeId
+    type: Kind
+    from_: PeerId = msgspec.field(name="from")
+    to: Annotated[list[Recipient], Meta(min_length=1, description="Everyone it is for.")]
+    timestamp: SignedAt
+    signature: Signature
+    payload: Annotated[
+        Any,
+        Meta(
+            description="Any JSON value. Clients of the WebSocket may leave it out; then the "
+            'signed text has `"payload":undefined` in its place.'
+        ),
+    ] = msgspec.UNSET
+    inReplyTo: Annotated[
+        str | msgspec.UnsetType | None,
         Meta(description="The id of the envelope that this one answers."),
     ] = msgspec.UNSET
 
@@ -124,25 +160,27 @@ class Envelope(msgspec.Struct):
 class ChallengeRequest(msgspec.Struct):
     """Who wants to speak, and something for the relay to sign."""
 
-    publicKey: PeerId
-    nonce: Nonce
+    publicKey: Annotated[PeerId, Meta(description="Your peer id.")]
+    nonce: Annotated[
+        Nonce, Meta(description="Yours: CN in the text above, 32 random bytes in hex.")
+    ]
 
 
 class Challenge(msgspec.Struct):
     """What is to be signed. It serves once, for the key that asked, until `expiresAt`."""
 
-    nonce: Nonce
-    relay: PeerId
-    signature: Signature
+    nonce: Annotated[Nonce, Meta(description="The relay's: RN in the text above.")]
+    relay: Annotated[PeerId, Meta(description="The relay's own peer id: R in the text above.")]
+    signature: Annotated[Signature, Meta(description="The relay's, which is to be checked.")]
     expiresAt: Milliseconds
 
 
 class RegisterRequest(msgspec.Struct):
     """The proof, and what others shall see."""
 
-    publicKey: PeerId
-    nonce: Nonce
-    signature: Signature
+    publicKey: Annotated[PeerId, Meta(description="Your peer id, that of the challenge.")]
+    nonce: Annotated[Nonce, Meta(description="The challenge's: RN in the text above.")]
+    signature: Annotated[Signature, Meta(description="Yours, over the second text above.")]
     audience: Annotated[
         str | None,
         Meta(description="What was signed as `audience`; makes the error clearer when it fails."),
@@ -155,10 +193,13 @@ class Peer(msgspec.Struct, omit_defaults=True):
     """One peer."""
 
     publicKey: PeerId
-    online: Annotated[bool, Meta(description="Whether it is; else its mail is taken.")]
+    online: Annotated[
+        bool, Meta(description="Whether it is; one that is not gets its mail when it comes back.")
+    ]
     name: Name | None = None
     lastSeen: Annotated[
-        int | None, Meta(description="When it came or last sent something, in ms since the epoch.")
+        int | None,
+        Meta(description="When it came or last sent something, in ms since the Unix epoch."),
     ] = None
     metadata: Metadata | None = None
 
@@ -166,13 +207,24 @@ class Peer(msgspec.Struct, omit_defaults=True):
 class Limits(msgspec.Struct):
     """What the relay admits; null where it has no such limit."""
 
-    maxFrameBytes: float | None
-    maxRecipients: float | None
-    window: float | None
-    windowBytes: float | None
-    messagesPerSecond: float | None
-    mailboxMessages: float | None
-    retentionSeconds: float | None
+    maxFrameBytes: Annotated[
+        float | None, Meta(description="Bytes that the body of a request may have.")
+    ]
+    maxRecipients: Annotated[float | None, Meta(description="Recipients of one `/v1/send`.")]
+    window: Annotated[
+        float | None, Meta(description="Messages that are given before the first of them is acked.")
+    ]
+    windowBytes: Annotated[float | None, Meta(description="The same in bytes.")]
+    messagesPerSecond: Annotated[
+        float | None,
+        Meta(
+            description="What a key may send for as long as it likes; for a while it may be more."
+        ),
+    ]
+    mailboxMessages: Annotated[float | None, Meta(description="Messages that a mailbox holds.")]
+    retentionSeconds: Annotated[
+        float | None, Meta(description="How long mail waits before it expires; 0 is for ever.")
+    ]
 
 
 class Registered(msgspec.Struct):
@@ -180,12 +232,16 @@ class Registered(msgspec.Struct):
 
     token: Annotated[str, Meta(description="For `Authorization: Bearer`.")]
     expiresAt: Milliseconds
-    sessionId: str
-    relay: PeerId
-    now: Milliseconds
+    sessionId: Annotated[
+        str, Meta(description="The relay's name for this registration, as in its log.")
+    ]
+    relay: Annotated[PeerId, Meta(description="The relay's own peer id.")]
+    now: Annotated[
+        Milliseconds, Meta(description="The relay's clock, by which it judges `timestamp`.")
+    ]
     pending: Annotated[int, Meta(description="Messages that wait for this peer.", ge=0)]
     peers: Annotated[list[Peer], Meta(description="The first 1,000 peers; `/v1/peers` has all.")]
-    peersTotal: Annotated[int, Meta(ge=0)]
+    peersTotal: Annotated[int, Meta(ge=0, description="How many there are.")]
     limits: Limits
 
 
@@ -199,30 +255,38 @@ class SendRequest(msgspec.Struct):
     to: Annotated[
         Recipient | Annotated[list[Recipient], Meta(min_length=1)] | None,
         Meta(
-            description="One or more recipients among the envelope's `to`; all of those when it is "
-            "left out. `*` for everyone who is online."
+            description="One or more recipients among the envelope's `to`; left out: all of those. "
+            "`*` stands alone, for an envelope to everyone."
         ),
     ] = None
     confirm: Annotated[
-        bool, Meta(description="Whether the recipient shall send a signed acknowledgement.")
+        bool,
+        Meta(
+            description="Whether each recipient shall send an `Acknowledgement`. Means nothing "
+            "for `*`."
+        ),
     ] = False
     after: Annotated[
         str | None,
-        Meta(description="The id of an envelope which this one must not overtake."),
+        Meta(
+            description="The id of an envelope to the same recipient, sent before: where that was "
+            "not taken, this one is not either (`out_of_order`). Means nothing for `*`."
+        ),
     ] = None
     traceparent: Annotated[
         Traceparent | None,
         Meta(
-            description="Where in a trace it is sent (W3C Trace Context), for whoever gets it; "
-            "left out: the header of that name."
+            description="Where in a trace it is sent (W3C Trace Context), for whoever gets it. "
+            "Left out: the header of that name. Means nothing for `*`."
         ),
     ] = None
     wait: Annotated[
         Annotated[float, Meta(ge=0, le=86_400)] | None,
         Meta(
-            description="Seconds to wait for receipts once the relay has the envelope; `0` answers "
-            "as soon as it is known that it is not refused. What is `pending` then comes as an "
-            "event, `receipt` or `error`, where there is a stream. Left out: until all are there.",
+            description="Seconds to wait for receipts once the envelope was checked; `0` answers "
+            "when it was. What is `pending` then comes as an event, `receipt` or `error`, to "
+            "whoever listens with this token. Left out: until all are there, or the relay's own "
+            "longest wait is over.",
         ),
     ] = None
 
@@ -230,45 +294,71 @@ class SendRequest(msgspec.Struct):
 class Receipt(msgspec.Struct, tag_field="type", tag="receipt"):
     """What became of an envelope for one recipient."""
 
-    id: str
-    to: str
+    id: Annotated[str, Meta(description="The envelope's.")]
+    to: Annotated[str, Meta(description="The recipient; `*` of a broadcast.")]
     status: Annotated[
         Literal["delivered", "stored", "sent", "duplicate"],
         Meta(
             description="`delivered`: the recipient has acked it. `stored`: it is in the "
             "recipient's mailbox, on disk. `sent`: handed to somebody who cannot ack, or "
-            "broadcast. `duplicate`: an earlier copy was delivered or stored."
+            "broadcast; no more is known. `duplicate`: an earlier copy was delivered or stored."
         ),
     ]
-    count: int | msgspec.UnsetType = msgspec.UNSET
+    count: Annotated[
+        int | msgspec.UnsetType, Meta(description="Of a broadcast: to how many sessions it went.")
+    ] = msgspec.UNSET
 
 
 class Error(msgspec.Struct):
-    """Why something was not done. `code` is for programs, `message` for people."""
+    """Why something was not done."""
 
-    code: Annotated[str, Meta(description="One of the codes of the table above.")]
-    message: str
-    id: str | msgspec.UnsetType = msgspec.UNSET
-    to: str | msgspec.UnsetType = msgspec.UNSET
-    reason: str | msgspec.UnsetType = msgspec.UNSET
-    scope: str | msgspec.UnsetType = msgspec.UNSET
-    retryAfterMs: int | msgspec.UnsetType = msgspec.UNSET
-    now: int | msgspec.UnsetType = msgspec.UNSET
+    code: Annotated[str, Meta(description="For programs: one of the codes of the table above.")]
+    message: Annotated[str, Meta(description="For people; it may change.")]
+    id: Annotated[str | msgspec.UnsetType, Meta(description="The envelope that it is about.")] = (
+        msgspec.UNSET
+    )
+    to: Annotated[
+        str | msgspec.UnsetType,
+        Meta(description="The recipient that it is about; left out where it is about all."),
+    ] = msgspec.UNSET
+    reason: Annotated[
+        str | msgspec.UnsetType,
+        Meta(description="More precisely, of `not_registered` and `invalid_envelope`."),
+    ] = msgspec.UNSET
+    scope: Annotated[
+        str | msgspec.UnsetType,
+        Meta(description="Of `mailbox_full`, what is: `mailbox`, `sender` or `store`."),
+    ] = msgspec.UNSET
+    retryAfterMs: Annotated[
+        int | msgspec.UnsetType, Meta(description="Milliseconds to wait before asking again.")
+    ] = msgspec.UNSET
+    now: Annotated[
+        int | msgspec.UnsetType,
+        Meta(
+            description="Of `stale` and `from_the_future`: the relay's clock, in ms since the Unix "
+            "epoch."
+        ),
+    ] = msgspec.UNSET
 
 
 class ErrorAnswer(msgspec.Struct):
-    """An error; of `/v1/send` with one for each recipient in `errors`."""
+    """An error: the body of every answer whose status is 400 or more."""
 
     error: Error
-    errors: list[Error] | msgspec.UnsetType = msgspec.UNSET
+    errors: Annotated[
+        list[Error] | msgspec.UnsetType,
+        Meta(description="Of `/v1/send`: one for each recipient; `error` is the first of them."),
+    ] = msgspec.UNSET
 
 
 class Sent(msgspec.Struct):
-    """One receipt or error for each recipient, or its key in `pending`: not known yet."""
+    """What became of an envelope: each recipient is in one of the three lists."""
 
-    receipts: list[Receipt]
-    errors: list[Error]
-    pending: list[str]
+    receipts: Annotated[list[Receipt], Meta(description="Who has it, or has it waiting.")]
+    errors: Annotated[list[Error], Meta(description="For whom it was refused.")]
+    pending: Annotated[
+        list[Recipient], Meta(description="For whom it is not known yet; empty with status 200.")
+    ]
 
 
 # Receiving
@@ -278,14 +368,16 @@ class Message(msgspec.Struct, tag_field="type", tag="message"):
     """An envelope, who the relay says sent it, and under which name. Verify its signature."""
 
     from_: PeerId = msgspec.field(name="from")
-    envelope: Envelope
-    name: str | msgspec.UnsetType = msgspec.UNSET
+    envelope: ReceivedEnvelope
+    name: Annotated[
+        str | msgspec.UnsetType, Meta(description="The display name that the sender claims.")
+    ] = msgspec.UNSET
     stored: Annotated[
         bool | msgspec.UnsetType, Meta(description="Whether it has waited in the mailbox.")
     ] = msgspec.UNSET
     confirm: Annotated[
         bool | msgspec.UnsetType,
-        Meta(description="Whether the sender wants a signed acknowledgement."),
+        Meta(description="Whether the sender wants an `Acknowledgement`."),
     ] = msgspec.UNSET
     traceparent: Annotated[
         Traceparent | msgspec.UnsetType,
@@ -300,6 +392,21 @@ class Messages(msgspec.Struct):
     hasMore: Annotated[bool, Meta(description="Whether there is more, or may be: ack, then ask.")]
 
 
+class Replayed(msgspec.Struct):
+    """Mail that was acked, in the order of its acks."""
+
+    messages: list[Message]
+    hasMore: Annotated[bool, Meta(description="Whether there is more now.")]
+    next: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="For `after` of the next page, now or later: where this one ends. "
+            "Numbers grow, and mean nothing else.",
+        ),
+    ]
+
+
 class Ack(msgspec.Struct):
     """The application has these messages."""
 
@@ -310,7 +417,9 @@ class Nack(msgspec.Struct):
     """Not now: bring these messages again."""
 
     ids: EnvelopeIds
-    delayMs: Annotated[int, Meta(ge=0, le=MAX_NACK_DELAY_MS)] = 0
+    delayMs: Annotated[
+        float, Meta(ge=0, le=MAX_NACK_DELAY_MS, description="When, in milliseconds from now.")
+    ] = 0
 
 
 class Done(msgspec.Struct):
@@ -323,7 +432,75 @@ class Peers(msgspec.Struct, omit_defaults=True):
     """A page of peers, by peer id, without the one who asks."""
 
     peers: list[Peer]
-    total: Annotated[int, Meta(ge=0)]
+    total: Annotated[int, Meta(ge=0, description="How many there are on all pages.")]
     next: Annotated[
         str | None, Meta(description="For `after` of the next page; not there on the last.")
     ] = None
+
+
+# Events
+
+
+class Presence(msgspec.Struct, tag_field="type", tag="presence"):
+    """
+    Who has come and who has gone: the data of an event `presence`.
+
+    A key is in one of the lists only. The first one of a stream tells the present state.
+    """
+
+    online: list[Peer]
+    offline: list[PeerId]
+
+
+class Missed(msgspec.Struct):
+    """That events were lost which nobody can tell again: the data of an event `missed`."""
+
+    reason: Annotated[
+        Literal["overflow", "unknown"],
+        Meta(
+            description="`overflow`: they were more than the relay keeps. `unknown`: the session "
+            "of that id has ended."
+        ),
+    ]
+
+
+class Closed(msgspec.Struct):
+    """Why a stream ends: the data of an event `closed`, which is the last."""
+
+    code: Annotated[
+        int, Meta(description="As a WebSocket would be closed; the section `Events` has those.")
+    ]
+    reason: Annotated[str, Meta(description="The code in a word.")]
+
+
+# Payloads
+
+
+class Acknowledgement(msgspec.Struct):
+    """
+    The payload of an envelope of type `ack`: a recipient's own, signed word.
+
+    `inReplyTo` is the id of the envelope that came with `confirm`.
+    """
+
+    status: Annotated[
+        Literal["processed", "failed"],
+        Meta(description="`processed`: it was dealt with. `failed`: it was given up."),
+    ]
+
+
+class Bounce(msgspec.Struct):
+    """
+    The payload of an envelope of type `error` from the relay's own key: mail was not delivered.
+
+    `inReplyTo` is the id of that mail.
+    """
+
+    code: Annotated[
+        Literal["expired", "undeliverable"],
+        Meta(
+            description="`expired`: it has waited for too long. `undeliverable`: its recipient has "
+            "put it off too often."
+        ),
+    ]
+    recipient: PeerId

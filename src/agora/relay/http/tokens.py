@@ -3,8 +3,8 @@ The tokens of HTTP sessions: who has proven a key, for how long, in a form that 
 
 A token is a JSON Web Token (RFC 7519) signed with HMAC-SHA256, as the reference
 makes them. The relay's own secret is in its data directory and is renewed by
-itself; the one before stays good for as long as tokens of it live. Revoked
-tokens are written down before anybody is told, and forgotten when they expire.
+itself; the one before stays good for as long as tokens of it live. Which were revoked
+is in ``revocations``.
 """
 
 from __future__ import annotations
@@ -13,32 +13,34 @@ import base64
 import binascii
 import hmac
 import json
-import os
 import secrets
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from threading import Lock
 from typing import Annotated
 
 import msgspec
 
-from agora.codes import ErrorCode
 from agora.errors import ConfigurationError
+from agora.files import new_file
 from agora.keys import PeerId, is_peer_id
-from agora.relay.http.errors import ApiError, not_registered
+from agora.relay.http.errors import not_registered
+from agora.relay.http.revocations import Revocations
 
-__all__ = ["Metadata", "Revocations", "Secrets", "Token", "Tokens"]
+__all__ = ["Metadata", "Secrets", "Token", "Tokens"]
 
 
 class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a peer says of itself, for others to see; claimed, not proven."""
 
-    version: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    version: (
+        Annotated[str, msgspec.Meta(max_length=64, description="Which version of its program.")]
+        | None
+    ) = None
     capabilities: Annotated[
-        tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=32)
+        tuple[Annotated[str, msgspec.Meta(max_length=64)], ...],
+        msgspec.Meta(max_length=32, description="What it can do, in words of its own."),
     ] = ()
 
 
@@ -156,91 +158,13 @@ class Secrets:
         if self._path is None:
             return
         entries = [{"id": one.id, "secret": one.value.hex(), "madeAt": one.made_at} for one in kept]
-        _replace(self._path, json.dumps({"secrets": entries}, indent=2) + "\n")
+        text = json.dumps({"secrets": entries}, indent=2) + "\n"
+        with new_file(self._path, overwrite=True) as file:
+            file.write(text.encode())
 
 
 def _id_of(secret: str) -> str:
     return sha256(b"agora token secret " + secret.encode()).hexdigest()[:8]
-
-
-# Revocations
-
-
-class Revocations:
-    """
-    The tokens that are revoked, each until it expires.
-
-    Args:
-        path: Where they are written down; None keeps them in memory.
-        most: How many there may be.
-        clock: Seconds since the Unix epoch.
-    """
-
-    def __init__(self, path: Path | None, *, most: int, clock: Callable[[], float]) -> None:
-        self._path = path
-        self.most = most
-        self._clock = clock
-        self._writing = Lock()
-        self._until: dict[str, int] = {}
-        if path is not None and path.exists():
-            self._until = _read_revocations(path)
-        self._forget_expired()
-
-    def __contains__(self, jti: object) -> bool:
-        return jti in self._until
-
-    def __len__(self) -> int:
-        return len(self._until)
-
-    def add(self, token: Token) -> Callable[[], None]:
-        """
-        Have *token* be good no longer; return what writes that down, to be run off the loop.
-
-        Raises:
-            ApiError: ``at_capacity``.
-        """
-        if token.jti not in self._until and len(self._until) >= self.most:
-            self._forget_expired()
-            if len(self._until) >= self.most:
-                text = f"Relay is at capacity (max {self.most} revoked tokens)"
-                raise ApiError(ErrorCode.AT_CAPACITY, text)
-        self._until[token.jti] = token.exp
-        return lambda: self._append(token)
-
-    def tidy(self) -> None:
-        """Forget what has ended by itself, and write the file anew if most of it has; waits."""
-        before = len(self._until)
-        self._forget_expired()
-        if self._path is not None and len(self._until) < before / 2:
-            with self._writing:
-                # What is added meanwhile is in it or appended behind it: to have both is no harm.
-                _replace(self._path, "".join(_line(*item) for item in list(self._until.items())))
-
-    def _forget_expired(self) -> None:
-        now = self._clock()
-        for jti in [jti for jti, until in list(self._until.items()) if until <= now]:
-            del self._until[jti]
-
-    def _append(self, token: Token) -> None:
-        if self._path is None:
-            return
-        with self._writing, open(self._path, "a", opener=_private) as file:
-            file.write(_line(token.jti, token.exp))
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _line(jti: str, until: int) -> str:
-    return f"{until} {jti}\n"
-
-
-def _read_revocations(path: Path) -> dict[str, int]:
-    found = {}
-    for line in path.read_text().splitlines():
-        until, _, jti = line.partition(" ")
-        if until.isdigit() and jti:  # a crash may have left half a line
-            found[jti] = int(until)
-    return found
 
 
 # Tokens
@@ -301,9 +225,18 @@ class Tokens:
             raise not_registered("invalid_token", "Invalid token")
         if token.exp <= self._clock():
             raise not_registered("token_expired", "Token expired")
+        self.check_revoked(token)
+        return token
+
+    def check_revoked(self, token: Token) -> None:
+        """
+        Refuse a token that was good a moment ago, and may have been revoked meanwhile.
+
+        Raises:
+            ApiError: ``not_registered``, with the reason.
+        """
         if token.jti in self.revocations:
             raise not_registered("token_revoked", "Token has been revoked")
-        return token
 
     def _verified(self, text: str) -> Token | None:
         signed, _, signature = text.rpartition(".")
@@ -331,7 +264,12 @@ class Tokens:
         return self._secrets.find(key_id) if isinstance(key_id, str) else None
 
     def tidy(self) -> None:
-        """Renew the secret if it is time, and forget what has expired; waits for the disk."""
+        """
+        Renew the secret if it is time, and write down what was revoked; waits for the disk.
+
+        Raises:
+            OSError: When the disk does not take that; it is to be tried again.
+        """
         self._secrets.renew()
         self.revocations.tidy()
 
@@ -352,23 +290,3 @@ def _decode(text: str) -> bytes:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise ValueError(f"no base64url: {error}") from error
-
-
-# Files
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, in one step: after a crash it is old or new."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

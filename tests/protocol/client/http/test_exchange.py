@@ -256,6 +256,17 @@ def test_a_message_is_asked_after_where_events_were_interrupted(talk: Talk) -> N
     assert list(talk.exchange.next_calls()) == [call]
 
 
+def test_a_message_is_asked_after_where_the_relay_says_that_events_are_missing(
+    talk: Talk,
+) -> None:
+    (call,) = talk.say(message("1"))
+    talk.hear(call, PENDING)
+
+    talk.exchange.hear_event("missed", '{"reason":"overflow"}', now=0.0)
+
+    assert list(talk.exchange.next_calls()) == [call]
+
+
 def test_a_message_of_which_no_word_comes_is_asked_after(talk: Talk) -> None:
     (call,) = talk.say(message("1"))
     talk.hear(call, PENDING, now=100.0)

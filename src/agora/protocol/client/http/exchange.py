@@ -319,12 +319,18 @@ class Exchange:
         elif kind in ("receipt", "error"):
             if members := object_of(data):
                 self._tell_of(kind, members)
+        elif kind == "missed":
+            self.note_interrupted()
         elif kind == "presence" and (members := object_of(data)) is not None:
             self.frames.append(encode({"type": kind} | self._onlookers.update(members)))
 
-    def note_interrupted(self) -> None:
-        """Events may be missing: ask after what we wait for, and look at who is there anew."""
+    def expect_state(self) -> None:
+        """The next that is told of presence is who is there, not a change."""
         self._onlookers.begin_again()
+
+    def note_interrupted(self) -> None:
+        """Events are missing: ask after what we wait for, and look at who is there anew."""
+        self.expect_state()
         self._ask_after([call for call, _ in self._unsettled.values()])
 
     def hear_no_events(self, answer: Answer) -> float:
