@@ -59,11 +59,13 @@ def relay_command(
     port: int, folder: Path, *, program: tuple[str, ...] = ("agora",), **settings: Any
 ) -> list[str]:
     """
-    Return how ``agora relay`` is started with these settings, logging as JSON, without HTTP.
+    Return how ``agora relay`` is started with these settings, logging as JSON.
+
+    It serves HTTP where they name a port for it: that door takes as long again to open.
 
     *program* is the module to run in place of ``agora``, and its own arguments.
     """
-    given = {"port": port, "data_dir": folder, "http": False} | settings
+    given = {"port": port, "data_dir": folder, "http": "http_port" in settings} | settings
     flags = [flag for name, value in given.items() for flag in _flag(name, value)]
     return [sys.executable, "-m", *program, "relay", "--log-json", *flags]
 
