@@ -126,8 +126,9 @@ async def run(folder: Path, ends: list[str], *, between: float) -> Play:
     """Have all write to all while the relay ends in these ways, one after the other."""
     play, port, http_port = Play(), free_port(), free_port()
     url = f"http://127.0.0.1:{http_port}"
-    settings: dict[str, Any] = {"http_port": http_port, "rate_limit_enabled": False, "ack_timeout": 0.5}
-    command = relay_command(port, folder / "relay", **settings)
+    command = relay_command(
+        port, folder / "relay", http_port=http_port, rate_limit_enabled=False, ack_timeout=0.5
+    )
     target = await Target(command, port, folder / "relay.log").start()
     try:
         async with AsyncExitStack() as stack, httpx2.AsyncClient(timeout=10) as http:
