@@ -2,9 +2,9 @@
 A process that verifies signatures for a relay: ``python -m agora.verifying``.
 
 It reads jobs from a socket that is its standard input: each is four bytes of length
-and what :func:`agora.keys.to_verify` gave. For each it writes one byte, in the same
-order: 1 for a signature that holds, 0 for one that does not. It ends when nothing
-more comes.
+and what :func:`agora.keys.to_verify` gave. It writes one byte when it is ready, and then one
+for each job, in the same order: 1 for a signature that holds, 0 for one that does not.
+It ends when nothing more comes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from struct import Struct
 
 from agora.keys import holds
 
-__all__ = ["job", "main"]
+__all__ = ["READY", "job", "main"]
+
+READY = b"\x02"
+"""What is written before any verdict: to start takes a while, in which others verify."""
 
 _LENGTH = Struct("!I")
 
@@ -37,6 +40,7 @@ def main() -> None:
         signal.signal(ending, signal.SIG_IGN)
     # A relay that has gone takes no answer any more.
     with suppress(OSError), socket.socket(fileno=0) as jobs:
+        jobs.sendall(READY)
         held = bytearray()
         while data := jobs.recv(_READ_AT_ONCE):
             held += data

@@ -68,8 +68,10 @@ async def verify_all(verifier: ProcessVerifier, envelopes: list[PlainSealed]) ->
 
 
 async def busy(verifier: ProcessVerifier) -> int:
-    """Give it enough to do that it starts a process, and return that."""
-    await verify_all(verifier, [sealed(number) for number in range(64)])
+    """Give it enough to do that it starts a process, and return that when it has its share."""
+    async with asyncio.timeout(DEADLINE):
+        while not verifier.in_processes:
+            await verify_all(verifier, [sealed(number) for number in range(64)])
     [helper] = helpers()
     return helper
 
@@ -85,6 +87,19 @@ async def test_every_envelope_is_verified_and_told_on_the_loop(
     assert set(told) == {threading.get_ident()}
     assert len(told) == count
     assert all(envelope.is_verified and envelope.is_genuine for envelope in envelopes)
+
+
+async def test_nothing_waits_for_a_process_to_start(verifier: ProcessVerifier) -> None:
+    all_told = asyncio.create_task(verify_all(verifier, [sealed(n) for n in range(64)]))
+    while not helpers():
+        await asyncio.sleep(0)
+    [helper] = helpers()
+    os.kill(helper, signal.SIGSTOP)
+
+    await all_told
+
+    assert verifier.in_processes == 0
+    os.kill(helper, signal.SIGCONT)
 
 
 async def test_a_forgery_is_found_among_the_genuine(verifier: ProcessVerifier) -> None:

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from agora.relay.metrics import Verifications
 from agora.sealed import PlainSealed
-from agora.verifying import job
+from agora.verifying import READY, job
 
 __all__ = ["InlineVerifier", "ProcessVerifier", "Verifier", "usable_cores"]
 
@@ -108,6 +108,11 @@ class ProcessVerifier:
         """How many signatures wait, in hand or not."""
         return len(self._waiting) + sum(helper.in_hand for helper in self._helpers)
 
+    @property
+    def in_processes(self) -> int:
+        """How many the processes have verified so far."""
+        return self._counted.in_processes
+
     def look_after(self) -> None:
         """End a process that does not answer; to be called about once a second."""
         for helper in list(self._helpers):
@@ -138,6 +143,8 @@ class ProcessVerifier:
 
     def _hand_over(self) -> None:
         for helper in self._helpers:
+            if not helper.is_ready:
+                continue
             # Not all: the loop would have nothing to do but to wait for it.
             share = -(-len(self._waiting) * 2 // 3)
             room = min(_MAX_IN_HAND - helper.in_hand, share)
@@ -202,6 +209,7 @@ class _Helper:
         self._jobs: deque[_Job] = deque()
         self._unsent = bytearray()
         self._looks = 0  # since it has answered, with something in hand
+        self.is_ready = False  # what it got before that would wait for a process to start
         self._socket, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(
@@ -264,6 +272,9 @@ class _Helper:
         if not verdicts:
             self._end()
             return
+        if not self.is_ready:
+            self.is_ready = True
+            verdicts = verdicts.removeprefix(READY)  # nothing was asked of it before
         self._looks = 0
         verified = [self._jobs.popleft() for _ in verdicts]
         self._has_room()  # before anything else, so that it never waits
