@@ -16,6 +16,7 @@ from agora.frames import Submit, decode_request, encode_submit
 from agora.keys import KeyPair
 from agora.relay.verifier import InlineVerifier, ProcessVerifier
 from agora.sealed import PlainSealed
+from tests.support import eventually
 
 ALICE, BOB = KeyPair.generate(), KeyPair.generate()
 DEADLINE = 30.0
@@ -90,13 +91,11 @@ async def test_every_envelope_is_verified_and_told_on_the_loop(
 
 
 async def test_nothing_waits_for_a_process_to_start(verifier: ProcessVerifier) -> None:
-    all_told = asyncio.create_task(verify_all(verifier, [sealed(n) for n in range(64)]))
-    while not helpers():
-        await asyncio.sleep(0)
-    [helper] = helpers()
-    os.kill(helper, signal.SIGSTOP)
-
-    await all_told
+    async with asyncio.TaskGroup() as group:
+        group.create_task(verify_all(verifier, [sealed(number) for number in range(64)]))
+        await eventually(lambda: helpers() != [])
+        [helper] = helpers()
+        os.kill(helper, signal.SIGSTOP)
 
     assert verifier.in_processes == 0
     os.kill(helper, signal.SIGCONT)
