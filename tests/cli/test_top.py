@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Self
+from urllib.parse import quote
 
 import pytest
 
@@ -110,6 +111,18 @@ def test_the_token_may_be_in_the_environment(
     monkeypatch.setenv("AGORA_ADMIN_TOKEN", TOKEN)
 
     assert shell.run("top", "--once", "--url", url_of(relay)).code == 0
+
+
+def test_the_address_that_a_relay_prints_is_taken_as_it_is(
+    shell: Shell, relay: RelayInThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGORA_ADMIN_TOKEN", "one of another relay")
+    printed = f"{url_of(relay)}/#token={quote(TOKEN)}"
+
+    shown = shell.run("top", "--once", "--url", printed)
+
+    assert shown.code == 0
+    assert "token" not in shown.out
 
 
 @posix_only

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import unquote
 
 import click
 import msgspec
@@ -35,7 +36,7 @@ __all__ = ["top"]
     default="http://localhost:9471",
     show_default=True,
     metavar="URL",
-    help="the relay's HTTP API",
+    help="the relay's HTTP API, or its dashboard as the relay printed it, token and all",
 )
 @click.option(
     "--token",
@@ -67,6 +68,7 @@ def top(
     It lives through a restart of the relay. Where standard output is no terminal it
     looks once. With --json each look is one line, as GET /admin/overview gives it.
     """
+    url, token = _without_token(url, token)
     if not token:
         raise ConfigurationError(
             "no admin token: give --token or AGORA_ADMIN_TOKEN; the relay prints the one it makes "
@@ -84,6 +86,12 @@ def top(
                 _show_live(source, first, every)
         except KeyboardInterrupt:
             return  # it was asked to end
+
+
+def _without_token(url: str, token: str | None) -> tuple[str, str | None]:
+    """Take the token out of an address that a relay printed; it wins over the environment's."""
+    place, _, printed = url.partition("#token=")
+    return (place.rstrip("/"), unquote(printed)) if printed else (url, token)
 
 
 # For programs
