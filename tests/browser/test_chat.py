@@ -228,6 +228,8 @@ def test_a_restart_of_the_relay_in_the_middle_loses_nothing(
 
     relay.stop()
     expect(ada.page.locator("#link")).to_contain_text("Relay away")
+    expect(ada.page.locator("#subtitle")).to_contain_text("Relay away")
+    expect(ada.page.locator("[data-online]")).to_have_count(0)
     ada.say("second")
     ada.fate("second", "Waits for the relay")
     relay.start()

@@ -65,6 +65,11 @@ export class Model {
     return this.link.is === "live";
   }
 
+  /** Whether a peer is online now: of whoever was when the relay went away, nobody knows. */
+  isOnline(peer) {
+    return this.isLive && this.online.has(peer);
+  }
+
   /** Read what is kept, and listen from now on. */
   async load() {
     const [conversations, peers] = await Promise.all([this.#store.all("conversations"), this.#store.all("peers")]);

@@ -41,7 +41,7 @@ export function newMessage(model, open) {
       reconcile(list, found.slice(0, LISTED), (peer) => peer, (peer) => choice(peer, toggle), (row, peer) => {
         say(row.querySelector(".name"), model.nameOf(peer));
         say(row.querySelector(".mono"), format.shortKey(peer));
-        say(row.querySelector(".where"), model.online.has(peer) ? "online" : "");
+        say(row.querySelector(".where"), model.isOnline(peer) ? "online" : "");
         row.querySelector("input").checked = chosen.has(peer);
       });
       say(hint, hintFor(written, found, chosen));

@@ -56,11 +56,12 @@ export class List {
       say(row.querySelector(".name"), model.nameOf(peer));
       const key = format.shortKey(peer);
       say(row.querySelector(".mono"), model.nameOf(peer) === key ? "" : key);
-      row.querySelector(".picture").dataset.online = "";
+      row.querySelector(".picture").toggleAttribute("data-online", model.isOnline(peer));
     });
     const rest = all.length - listed.length;
     say(byId("newcomers-rest"), rest > 0 ? `and ${format.count(rest)} more` : "");
     byId("nobody").hidden = model.online.size > 0 || !model.isLive;
+    say(byId("newcomers-title"), model.isLive ? "Online now" : "Online when last heard of");
     byId("newcomers-title").hidden = all.length === 0 && byId("nobody").hidden;
   }
 }
@@ -80,7 +81,7 @@ function update(item, conversation, model) {
   badge.hidden = unread === 0;
   say(badge, format.short(unread));
   if (unread > 0) badge.setAttribute("aria-label", `${unread} unread`);
-  const isOnline = kind === "direct" && model.online.has(members[0]);
+  const isOnline = kind === "direct" && model.isOnline(members[0]);
   row.querySelector(".picture").toggleAttribute("data-online", isOnline);
   say(row.querySelector(".unseen"), isOnline ? "online" : "");
   row.toggleAttribute("data-ignored", kind === "direct" && model.isIgnored(members[0]));

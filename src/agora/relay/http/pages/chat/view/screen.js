@@ -165,7 +165,7 @@ export class Screen {
     const { current } = model;
     if (this.#pictured !== current.id) byId("picture").replaceChildren(pictureOf(current));
     this.#pictured = current.id;
-    byId("picture").firstElementChild.toggleAttribute("data-online", current.kind === "direct" && model.online.has(current.members[0]));
+    byId("picture").firstElementChild.toggleAttribute("data-online", current.kind === "direct" && model.isOnline(current.members[0]));
     say(byId("title"), model.titleOf(current));
     say(byId("subtitle"), subtitleOf(current, model));
     say(byId("silence"), silenceOf(current, model));
@@ -184,18 +184,22 @@ export class Screen {
 const isNarrow = () => matchMedia("(max-width: 48rem)").matches;
 
 function subtitleOf({ kind, members }, model) {
-  if (kind === "everyone") return model.isLive ? `${format.plural(model.online.size, "other peer")} online` : linkWords(model.link);
-  if (kind === "group") return `You and ${members.length} others, ${format.count(members.filter((peer) => model.online.has(peer)).length)} online`;
+  const away = model.isLive ? "" : linkWords(model.link);
+  if (kind === "everyone") return away || `${format.plural(model.online.size, "other peer")} online`;
+  if (kind === "group") {
+    const online = format.count(members.filter((peer) => model.isOnline(peer)).length);
+    return `You and ${members.length} others${away ? ` · ${away}` : `, ${online} online`}`;
+  }
   const [peer] = members;
   const name = model.nameOf(peer);
   const key = name === format.shortKey(peer) ? "" : `${format.shortKey(peer)} · `;
-  return key + (model.online.has(peer) ? "online" : "not online");
+  return key + (away || (model.isOnline(peer) ? "online" : "not online"));
 }
 
 function silenceOf({ kind, members }, model) {
   if (kind === "everyone") return "Nothing was said to everyone while you were here. What you say goes to whoever is online now, and to nobody later.";
   if (kind === "group") return "No message yet. The first one makes the group: everybody in it sees who else is.";
-  if (model.online.has(members[0])) return "No message yet. Messages are signed with your key.";
+  if (!model.isLive || model.isOnline(members[0])) return "No message yet. Messages are signed with your key.";
   return "No message yet. They are not online now: if they have been at this relay before, it keeps your message for them.";
 }
 
