@@ -227,7 +227,7 @@ def test_importing_waits_for_no_relay_to_run(empty_shell: Shell, folder: Path) -
 
     assert running.code == 0
     assert refused.code == 2
-    assert f"is in use by another relay (process {os.getpid()}): stop it" in refused.err
+    assert f"is in use by a relay (process {os.getpid()}): stop it" in refused.err
 
 
 # What is there already

@@ -21,8 +21,8 @@ def test_a_directory_is_for_one_at_a_time_and_the_second_is_told_who_has_it(tmp_
     lock.close()
 
     assert str(caught.value) == (
-        f"{tmp_path} is in use by another relay (process {os.getpid()}): "
-        "stop it, or give this one another --data-dir"
+        f"{tmp_path} is in use by a relay (process {os.getpid()}): "
+        "stop it, or give another --data-dir"
     )
 
 

@@ -626,5 +626,5 @@ def _named(recipient: str, ids: list[str]) -> list[object]:
 
 def _why_not(path: Path, error: Exception) -> str:
     if "locked" in str(error):
-        return f"{path} is in use by another relay: stop it, or give this one another --data-dir"
+        return f"{path} is in use by a relay: stop it, or give another --data-dir"
     return f"{path} is no usable mailbox database: {error}"
