@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from agora.relay.config import RelayConfig
 from agora.relay.http.challenges import Challenges
 from agora.relay.http.errors import ApiError
 from agora.relay.http.gate import Rates
+from agora.relay.http.postbox import Postbox
 from agora.relay.http.revocations import Revocations
 from agora.relay.http.sessions import HttpSession, HttpSessions, unavailable
 from agora.relay.http.shares import Waits
@@ -136,6 +138,28 @@ class Door:
         """
         self.tokens.check_revoked(token)
         return self.sessions.of(token, address)
+
+    @contextmanager
+    def listening(
+        self, token: Token, address: str, *, waits: bool, receives: bool = True
+    ) -> Iterator[tuple[HttpSession, Postbox]]:
+        """
+        Have a session that tells of events for the length of a ``with`` block, and a while after.
+
+        Args:
+            token: Whose it is.
+            address: From where is asked.
+            waits: Whether this is one of the requests that wait.
+            receives: Whether to get mail.
+
+        Raises:
+            ApiError: ``at_capacity``, or what else :meth:`session_of` and the node say to it.
+        """
+        waiting = self.waits.one(token.publicKey, address) if waits else nullcontext()
+        with waiting:  # first: a token that comes into use takes room until its session has ended
+            session = self.session_of(token, address)
+            with session.listen(address, receives=receives) as postbox:
+                yield session, postbox
 
     async def revoke(self, token: Token, address: str) -> None:
         """

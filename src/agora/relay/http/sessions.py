@@ -171,20 +171,11 @@ class HttpSession:
         self._polled: tuple[Postbox, Watched] | None = None  # whom polls watch, and where
 
     @contextmanager
-    def receive(self, address: str) -> Iterator[Postbox]:
-        """
-        Have a session that gets mail for the length of a ``with`` block, and a while after.
-
-        Raises:
-            ApiError: What the node says to a session that it does not take.
-        """
-        with self._receiving.use(address) as postbox:
-            yield postbox
-
-    @contextmanager
     def listen(self, address: str, *, receives: bool) -> Iterator[Postbox]:
         """
         Have a session that tells of events for the length of a ``with`` block, and a while after.
+
+        That which *receives* gets mail, too.
 
         Raises:
             ApiError: What the node says to a session that it does not take.
