@@ -221,10 +221,15 @@ class HttpSession:
             return
         if self._polled is not None:
             self._watched.remove(self._polled[1])
-        self._polled = (postbox, reader.watched)
+            self._polled = None
         self._watched.append(reader.watched)
         reader.state_after = postbox.last
-        self._tell_watched(postbox, reader.watched)
+        try:
+            self._tell_watched(postbox, reader.watched)
+        except ApiError:  # else it would be part of every list from now on
+            self._watched.remove(reader.watched)
+            raise
+        self._polled = (postbox, reader.watched)
 
     def _tell_late(self, text: str) -> None:
         """Tell a receipt, or an error, as an event; where there are none, it is asked for again."""
