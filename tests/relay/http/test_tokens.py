@@ -300,6 +300,33 @@ def test_what_the_disk_does_not_take_is_revoked_and_written_down_later(tmp_path:
     assert bench.why_not(text) == "token_revoked"
 
 
+def test_what_has_ended_waits_for_no_disk_any_more(tmp_path: Path) -> None:
+    folder = tmp_path / "relay"
+    folder.mkdir()
+    bench = Bench(folder)
+    text = bench.issue()
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="http-revoked"):
+        bench.revoke(text)
+    bench.clock.advance(100)
+    bench.revocations.forget_expired()
+
+    assert not bench.revocations.is_behind
+
+
+def test_what_is_no_text_revokes_nothing_and_keeps_no_relay_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "http-revoked").write_bytes(b"99999999999 one\n\xff\xfe\n99999999999 two\n")
+
+    assert len(Bench(tmp_path).revocations) == 2
+
+
+def test_a_list_of_revoked_tokens_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "http-revoked").mkdir()
+
+    with pytest.raises(ConfigurationError, match="http-revoked"):
+        Bench(tmp_path)
+
+
 def test_where_no_more_can_be_revoked_nothing_seems_to_be() -> None:
     bench = Bench()
     for number in range(3):

@@ -275,10 +275,10 @@ def open_door(
     admin_token: str,
 ) -> Door:
     """
-    Return the door of *node*. Reads its secrets, and so may wait for a disk.
+    Return the door of *node*. Reads its secrets and revoked tokens, and so may wait for a disk.
 
     Raises:
-        ConfigurationError: When the file of its secrets cannot be read.
+        ConfigurationError: When one of these files cannot be read.
     """
     secrets = Secrets(
         _file(config, "http-secrets.json"),
