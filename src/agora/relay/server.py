@@ -235,6 +235,7 @@ class Relay:
             if self._server is not None:
                 self._server.close()
                 self._server = None
+            await self._keep_taken(self._node, self._writer)  # for the next one: it was read once
             await asyncio.to_thread(self._writer.close)
             raise
         self._tick()
