@@ -191,7 +191,7 @@ class RelaySession:
     def receive_pong(self, payload: bytes, *, now: float) -> list[Action]:
         """Take a WebSocket pong, which settles what cannot be acked."""
         self._hear(now)
-        return self._router.mailroom.confirmed(self.id, payload, now)
+        return self._router.mailroom.confirmed(self.id, payload)
 
     def hear(self, *, now: float) -> None:
         """Note a sign of life that carries nothing, such as a WebSocket ping."""
@@ -442,7 +442,7 @@ class RelaySession:
 
     def _ack(self, request: Ack, now: float) -> list[Action]:
         self._frames.take(now=now, cost=len(request.ids) / _IDS_PER_FRAME)
-        return self._router.mailroom.ack(self.id, filter(is_envelope_id, request.ids), now)
+        return self._router.mailroom.ack(self.id, filter(is_envelope_id, request.ids))
 
     def _nack(self, request: Nack, now: float) -> list[Action]:
         ids = filter(is_envelope_id, request.ids)
