@@ -24,7 +24,7 @@ from agora.relay.http.shares import Waits
 from agora.relay.http.tokens import Secrets, Token, Tokens
 from agora.relay.node import Node
 from agora.relay.overview import Overview
-from agora.relay.writer import Writer
+from agora.relay.writer import Writer, wait_done
 
 __all__ = ["Door", "open_door"]
 
@@ -213,12 +213,7 @@ class Door:
 
     async def settle(self) -> None:
         """Wait until what is being read from the mailboxes now has come."""
-        settled = asyncio.get_running_loop().create_future()
-        self.writer.submit(
-            lambda mailbox: None,
-            lambda result: None if settled.done() else settled.set_result(None),
-        )
-        await settled
+        await wait_done(self.writer, lambda mailbox: None)
 
     def tick(self) -> None:
         """Let time pass; to be called about once a second."""
