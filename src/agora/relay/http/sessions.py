@@ -354,7 +354,7 @@ class HttpSessions:
         most = limits.max_http_sessions_per_address
         self._shares = Shares(what, most=most, retry_after=grace)
         self._by_token: dict[str, HttpSession] = {}
-        self._metadata: dict[str, Metadata] = {}
+        self._metadata: dict[str, dict[str, Metadata]] = {}  # by key and token
 
     def change_limits(self, limits: Limits) -> None:
         """Go by other limits from now on; who is here keeps the grace that was his."""
@@ -383,7 +383,7 @@ class HttpSessions:
         begun = HttpSession(self._node, token, address, limits=self._limits, ended=self._forget)
         self._by_token[token.jti] = begun
         if token.metadata is not None:
-            self._metadata[token.publicKey] = token.metadata
+            self._metadata.setdefault(token.publicKey, {})[token.jti] = token.metadata
         return begun
 
     def revoke(self, token: Token) -> None:
@@ -402,16 +402,21 @@ class HttpSessions:
             session.end()
 
     def metadata_of(self, peer: str) -> Metadata | None:
-        """Return what a peer that is online by HTTP says of itself."""
-        return self._metadata.get(peer)
+        """Return what a peer says of itself by the token that came into use last."""
+        said = self._metadata.get(peer)
+        return said[next(reversed(said))] if said else None
 
     def _forget(self, session: HttpSession) -> None:
         token = session.token
-        if self._by_token.get(token.jti) is session:  # else another has begun since
-            del self._by_token[token.jti]
-            self._shares.give_back(session.address)
-        if self._metadata.get(token.publicKey) is token.metadata:
-            self._metadata.pop(token.publicKey, None)
+        if self._by_token.get(token.jti) is not session:
+            return  # it has ended before, and another may have begun since
+        del self._by_token[token.jti]
+        self._shares.give_back(session.address)
+        if token.metadata is not None:
+            said = self._metadata[token.publicKey]
+            del said[token.jti]
+            if not said:
+                del self._metadata[token.publicKey]
 
 
 def unavailable() -> ApiError:
