@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -52,7 +53,7 @@ class Door:
         overview: What its operator sees.
         admin_token: What an operator has.
         keys: Keys of those who gave them away (`rest_private_keys`), by token, until that ends.
-        tidy_at: When secrets and revoked tokens are next looked after.
+        tidy_at: When secrets and revoked tokens are next looked after; never while they are.
         is_stopping: Whether nothing new is taken.
     """
 
@@ -222,9 +223,9 @@ class Door:
         self.tokens.revocations.forget_expired()
         now = time.time()
         if now >= self.tidy_at:
-            is_behind = self.tokens.revocations.is_behind
-            self.tidy_at = now + (_RETRY_EVERY if is_behind else _TIDY_EVERY)
-            asyncio.get_running_loop().run_in_executor(None, self._tidy)  # it waits for a disk
+            self.tidy_at = math.inf  # until this is done: a disk that hangs holds up one thread
+            tidied = asyncio.get_running_loop().run_in_executor(None, self._tidy)
+            tidied.add_done_callback(self._tidied)
         for jti in [jti for jti, (until, _) in self.keys.items() if until <= now]:
             del self.keys[jti]
 
@@ -233,6 +234,10 @@ class Door:
             self.tokens.tidy()
         except OSError as error:
             _log_untidy(error)
+
+    def _tidied(self, tidied: asyncio.Future[None]) -> None:
+        is_behind = self.tokens.revocations.is_behind
+        self.tidy_at = time.time() + (_RETRY_EVERY if is_behind else _TIDY_EVERY)
 
     async def finish(self) -> None:
         """Write down what the disk did not take before; as one of the last things done."""
