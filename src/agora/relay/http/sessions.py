@@ -219,13 +219,14 @@ class HttpSession:
         """
         if is_resumed and self._polled == (postbox, reader.watched):
             return
+        before = WATCH_NONE
         if self._polled is not None:
-            self._watched.remove(self._polled[1])
-            self._polled = None
+            before, self._polled = self._polled[1], None
+            self._watched.remove(before)
         self._watched.append(reader.watched)
         reader.state_after = postbox.last
         try:
-            self._tell_watched(postbox, reader.watched)
+            self._tell_watched(postbox, before if reader.watched == WATCH_NONE else reader.watched)
         except ApiError:  # else it would be part of every list from now on
             self._watched.remove(reader.watched)
             raise
