@@ -43,8 +43,7 @@ class DirectoryLock:
             holder = _read_holder(self._descriptor)
             os.close(self._descriptor)
             raise ConfigurationError(
-                f"{directory} is in use by a relay{holder}: "
-                "stop it, or give another --data-dir"
+                f"{directory} is in use by a relay{holder}: stop it, or give another --data-dir"
             ) from error
         except OSError as error:
             os.close(self._descriptor)
