@@ -70,6 +70,22 @@ def test_the_codes_of_a_status_are_those_that_have_it() -> None:
                     assert {str(HTTP_STATUS[code]) for code in codes["enum"]} == {status}
 
 
+@pytest.mark.parametrize(
+    "member", ["id", "type", "from", "to", "timestamp", "payload", "signature"]
+)
+async def test_the_reason_that_a_missing_member_gets_is_the_one_that_names_it(
+    relay: Relay, member: str
+) -> None:
+    async with http_peer(relay) as alice:
+        envelope = alice.letter(alice.id).to_dict()
+        del envelope[member]
+        body = {"envelope": envelope, "to": alice.id}
+        reason = (await alice.ask("POST", "/v1/send", json=body)).json()["error"]["reason"]
+
+    told = f"| `invalid_envelope` | `{reason}` |"
+    assert f"`{member}`" in next(row for row in TEXT.splitlines() if row.startswith(told))
+
+
 def test_every_code_is_in_its_text() -> None:
     for code in {*HTTP_STATUS} - {HttpErrorCode.UNAUTHORIZED}:  # that is its operator's
         assert f"| {HTTP_STATUS[code]} | `{code}` |" in TEXT
