@@ -18,7 +18,10 @@ from websockets.frames import Close, Opcode
 
 from agora.errors import ClosedError, ConfigurationError
 from agora.keys import KeyPair
+from agora.protocol.relay.admission import Remembered
 from agora.relay import Relay, RelayConfig
+from agora.relay.taken_file import read_taken, write_taken
+from agora.sealing import now_ms
 from tests.support import DEADLINE, close_code, eventually, letter, other_tasks, raw_peer, socket_to
 from tests.wire import HANDSHAKE, frame, opened_wire, wire_to
 
@@ -188,6 +191,20 @@ async def test_a_relay_whose_port_is_taken_says_so_and_lets_go_of_its_data(tmp_p
 
     async with Relay(port=0, data_dir=tmp_path):
         pass
+
+
+async def test_a_relay_that_cannot_start_leaves_what_was_taken_to_the_next(tmp_path: Path) -> None:
+    path, before = tmp_path / "taken-ids", Remembered(("one",), ((1.0, 1),))
+    write_taken(path, before, last_position=0, now_ms=now_ms())
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(OSError, match="in use"),
+    ):
+        await Relay(port=taken.getsockname()[1], data_dir=tmp_path).start()
+
+    left = read_taken(path, last_position=0, now_ms=now_ms())
+    assert left is not None
+    assert left.ids == before.ids
 
 
 async def test_a_relay_with_a_bad_certificate_does_not_start(tmp_path: Path) -> None:

@@ -119,7 +119,9 @@ def encode(members: Mapping[str, Json]) -> str:
 
 def string_text(value: str) -> str:
     """Write a string; an id, which has nothing to escape, at once."""
-    return f'"{value}"' if value.isascii() and value.isalnum() else json_text(value)
+    # As bytes, of which a table knows the letters: a string asks of each character what it is.
+    is_plain = value.isascii() and value.encode().isalnum()
+    return f'"{value}"' if is_plain else json_text(value)
 
 
 def name_member(name: str | None) -> str:

@@ -532,7 +532,7 @@ class Node:
     def _stored(self, mail: Mail, result: Exception | None) -> None:
         self._storing_bytes -= mail.size
         if result is None:
-            self._carry_out(self._router.mailroom.stored(mail, self._clock()))
+            self._carry_out(self._router.mailroom.stored(mail))
         else:
             self._carry_out(self._router.mailroom.not_stored(mail, result, self._clock()))
 

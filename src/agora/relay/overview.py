@@ -24,12 +24,11 @@ from agora.limits import Limits
 from agora.mailbox import Mailbox, StoreTotals
 from agora.relay.metrics import HISTORY_STEP, History, Metrics, Rates, Sample
 from agora.relay.node import Node
-from agora.relay.writer import Writer
+from agora.relay.writer import Writer, wait_done
 from agora.sealing import now_ms
 
 __all__ = ["Look", "Overview", "Reason", "Waiting"]
 
-_Result = TypeVar("_Result")
 _Value = TypeVar("_Value")
 
 
@@ -163,12 +162,11 @@ class Overview:
             return ""
         try:
             async with asyncio.timeout(_DISK_TIMEOUT):
-                await self._ask(lambda mailbox: mailbox.touch())
+                result = await wait_done(self._writer, lambda mailbox: mailbox.touch())
         except TimeoutError:
             return f"the disk has not answered for {_DISK_TIMEOUT:g} s"
-        except Exception as error:
-            return f"the mailbox cannot be written: {error}"
-        return ""
+        failed = isinstance(result, Exception)
+        return f"the mailbox cannot be written: {result}" if failed else ""
 
     # What there is
 
@@ -262,24 +260,11 @@ class Overview:
 
         try:
             async with asyncio.timeout(_DISK_TIMEOUT):
-                return await self._ask(totals)
-        except Exception:  # what is counted is told all the same
+                found = await wait_done(self._writer, totals)
+        except TimeoutError:
             return None, None
-
-    async def _ask(self, work: Callable[[Mailbox], _Result]) -> _Result:
-        """Have the thread of the mailboxes do something; return or raise what came of it."""
-        done: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
-
-        def tell(result: _Result | Exception) -> None:
-            if done.done():
-                return  # nobody waits any more
-            if isinstance(result, Exception):
-                done.set_exception(result)
-            else:
-                done.set_result(result)
-
-        self._writer.submit(work, tell)
-        return await done
+        # What is counted is told all the same.
+        return (None, None) if isinstance(found, Exception) else found
 
 
 def _store_members(store: StoreTotals | None) -> dict[str, object] | None:

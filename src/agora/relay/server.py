@@ -42,7 +42,7 @@ from agora.relay.reloading import Change, compare
 from agora.relay.taken_file import read_taken, write_taken
 from agora.relay.turns import Turns
 from agora.relay.verifier import InlineVerifier, ProcessVerifier, usable_cores
-from agora.relay.writer import MailboxWriter
+from agora.relay.writer import MailboxWriter, wait_done
 from agora.sealing import now_ms
 
 if TYPE_CHECKING:
@@ -235,6 +235,7 @@ class Relay:
             if self._server is not None:
                 self._server.close()
                 self._server = None
+            await self._keep_taken(self._node, self._writer)  # for the next one: it was read once
             await asyncio.to_thread(self._writer.close)
             raise
         self._tick()
@@ -375,17 +376,14 @@ class Relay:
 
     async def _settle_stores(self, writer: MailboxWriter) -> None:
         """Wait until all that is being stored now is committed and answered."""
-        settled = asyncio.Event()
-        writer.submit(lambda mailbox: None, lambda result: settled.set())
-        await settled.wait()
+        await wait_done(writer, lambda mailbox: None)
 
     async def _keep_taken(self, node: Node, writer: MailboxWriter) -> None:
         """Write down what was taken lately, behind all that was stored of it."""
         if (path := self._taken_path) is None:
             return
-        taken, position = node.taken(), asyncio.get_running_loop().create_future()
-        writer.submit(lambda mailbox: mailbox.last_position(), position.set_result)
-        last = await position
+        taken = node.taken()
+        last = await wait_done(writer, lambda mailbox: mailbox.last_position())
         if not isinstance(last, Exception):
             write = partial(write_taken, last_position=last, now_ms=now_ms())
             await asyncio.to_thread(write, path, taken)

@@ -6,6 +6,7 @@ How it works is told in :mod:`agora.group_commit`; here that is tied to a mailbo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -26,6 +27,7 @@ __all__ = [
     "Work",
     "Writer",
     "commit_together",
+    "wait_done",
 ]
 
 _NAME = "mailbox"
@@ -135,6 +137,17 @@ class MailboxWriter(GroupCommit[Mailbox]):
         watch: Watch | None = None,
     ) -> None:
         super().__init__(mailbox, post, name=_NAME, watch=watch)
+
+
+async def wait_done(writer: Writer, work: Callable[[Mailbox], _Result]) -> _Result | Exception:
+    """
+    Return the result or exception of *work* when it is committed.
+
+    Who is cancelled waits no longer; the work is done all the same.
+    """
+    found: asyncio.Future[_Result | Exception] = asyncio.get_running_loop().create_future()
+    writer.submit(work, lambda result: None if found.done() else found.set_result(result))
+    return await found
 
 
 def commit_together(mailbox: Mailbox, batch: list[Job]) -> list[tuple[Done, object]]:

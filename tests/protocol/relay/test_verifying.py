@@ -154,6 +154,25 @@ def test_a_pong_does_not_wait_for_ever_behind_a_forgery() -> None:
     assert [line.split(":")[0] for line in alice.hears()] == ["error invalid_envelope", "pong"]
 
 
+def test_a_pong_comes_behind_the_refusal_of_what_came_before() -> None:
+    talk = Conversation()
+    alice, bob = talk.meet_proven("alice", "bob")
+
+    with talk.busy_cores():
+        submits_forged(alice, bob)
+        alice.asks()
+        alice.sends(bob, "hi")
+        alice.asks()
+
+        assert alice.hears() == []
+
+    assert [line.split(":")[0] for line in alice.hears()] == [
+        "error invalid_envelope",
+        "pong",
+        "pong",
+    ]
+
+
 def test_what_was_said_before_leaving_goes_on_its_way() -> None:
     talk = Conversation()
     alice, bob = talk.meet_proven("alice", "bob")

@@ -105,6 +105,21 @@ async def test_a_list_of_whom_to_watch_has_to_be_one(relay: Relay) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_message")
 
 
+async def test_a_list_of_whom_to_watch_that_was_refused_to_a_poll_is_no_part_of_a_stream() -> None:
+    one, other = (KeyPair.generate().peer_id for _ in range(2))
+    async with (
+        Relay(port=0, http_port=0, max_watched=1) as relay,
+        http_peer(relay) as alice,
+    ):
+        query = {"presence": f"{one},{other}", "wait": "0"}
+        refused = await alice.ask("GET", "/v1/events", params=query)
+        async with alice.events(one) as events:
+            name, told = await events.next()
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_message")
+    assert (name, told["offline"]) == ("presence", [one])
+
+
 @pytest.mark.parametrize("wait", ["nan", "inf", "-1", "1e9"])
 async def test_a_wait_that_nobody_could_mean_is_refused(wait: str, relay: Relay) -> None:
     async with http_peer(relay) as alice:

@@ -389,3 +389,21 @@ async def test_what_a_peer_says_of_itself_is_told(relay: Relay) -> None:
         told = await alice.get("/v1/peers")
 
     assert told["peers"][0]["metadata"] == metadata
+
+
+async def test_what_a_peer_says_of_itself_by_one_token_is_told_while_that_is_in_use(
+    relay: Relay,
+) -> None:
+    async with (
+        http_peer(relay) as alice,
+        http_peer(relay, metadata={"version": "1"}) as bob,
+        http_peer(relay, bob.keys, metadata={"version": "2"}) as again,
+    ):
+        told = []
+        for peer in (bob, again):
+            await peer.poll(wait=0)
+        for peer in (again, bob):
+            told += (await alice.get("/v1/peers"))["peers"]
+            await peer.ask("DELETE", "/v1/disconnect")
+
+    assert [one["metadata"]["version"] for one in told] == ["2", "1"]

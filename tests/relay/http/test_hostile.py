@@ -378,6 +378,21 @@ async def test_only_so_many_requests_may_wait(whose: str, path: str) -> None:
                 pass  # the relay has not noticed yet that they have gone
 
 
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events?wait=20", "/v1/messages?wait=20"])
+async def test_a_token_that_may_not_wait_takes_no_room(path: str) -> None:
+    async with (
+        Relay(port=0, http_port=0, max_http_waits_per_key=1, max_http_sessions=2) as relay,
+        http_peer(relay) as alice,
+        http_peer(relay, alice.keys) as another,
+        http_peer(relay) as bob,
+        alice.events() as events,
+    ):
+        await events.begin()
+        assert (await another.ask("GET", path)).status_code == 503
+
+        assert await bob.poll(wait=0) == []
+
+
 async def test_a_token_that_only_puts_off_what_it_has_not_takes_no_room() -> None:
     async with (
         Relay(port=0, http_port=0, max_http_sessions=1) as relay,

@@ -178,3 +178,22 @@ async def test_a_stream_that_goes_on_begins_with_the_present_state_all_the_same(
             assert [one["publicKey"] for one in online] == [carol.peer_id]
         async with alice.events("all", last=dead.last) as resumed:
             assert (await resumed.next())[1]["online"] == []
+
+
+async def test_who_polls_for_no_presence_any_more_is_told_none_that_would_take_room(
+    relay: Relay,
+) -> None:
+    carol = KeyPair.generate()
+    async with (
+        http_peer(relay) as alice,
+        http_peer(relay) as witness,
+        witness.events(carol.peer_id) as events,
+    ):
+        await events.next()
+        await poll(alice, wait=0)
+        before = [await poll(alice, presence="none", wait=0) for _ in range(2)][-1]
+        async with raw_peer(relay.url, carol):
+            assert (await events.next())[1]["online"]
+        after = [await poll(alice, presence="none", wait=0) for _ in range(2)]
+
+    assert after == [before] * 2

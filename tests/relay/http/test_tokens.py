@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import math
+import os
 import re
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jwt
 import pytest
@@ -18,12 +21,13 @@ from agora.mailbox import MailboxBounds
 from agora.mailbox.opening import open_mailbox
 from agora.protocol.proof import OVER_HTTP, OVER_WEBSOCKET, sign_proof
 from agora.relay import Relay, RelayConfig
+from agora.relay.http.door import open_door
 from agora.relay.http.errors import ApiError
 from agora.relay.http.revocations import Revocations
 from agora.relay.http.tokens import Secrets, Tokens
 from agora.testing.clock import ManualClock
 from tests.relay.http.talking import http_peer, is_online
-from tests.support import faults_in
+from tests.support import eventually, faults_in
 
 KEYS = KeyPair.generate()
 
@@ -300,6 +304,33 @@ def test_what_the_disk_does_not_take_is_revoked_and_written_down_later(tmp_path:
     assert bench.why_not(text) == "token_revoked"
 
 
+def test_what_has_ended_waits_for_no_disk_any_more(tmp_path: Path) -> None:
+    folder = tmp_path / "relay"
+    folder.mkdir()
+    bench = Bench(folder)
+    text = bench.issue()
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="http-revoked"):
+        bench.revoke(text)
+    bench.clock.advance(100)
+    bench.revocations.forget_expired()
+
+    assert not bench.revocations.is_behind
+
+
+def test_what_is_no_text_revokes_nothing_and_keeps_no_relay_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "http-revoked").write_bytes(b"99999999999 one\n\xff\xfe\n99999999999 two\n")
+
+    assert len(Bench(tmp_path).revocations) == 2
+
+
+def test_a_list_of_revoked_tokens_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "http-revoked").mkdir()
+
+    with pytest.raises(ConfigurationError, match="http-revoked"):
+        Bench(tmp_path)
+
+
 def test_where_no_more_can_be_revoked_nothing_seems_to_be() -> None:
     bench = Bench()
     for number in range(3):
@@ -409,6 +440,31 @@ async def test_a_full_disk_is_told_to_who_disconnects_and_the_token_is_revoked_a
     caplog.clear()
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_failed")
     assert (after.status_code, after.json()["error"]["reason"]) == (401, "token_revoked")
+
+
+async def test_a_disk_that_hangs_is_not_asked_again_before_it_has_answered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = open_door(
+        RelayConfig(data_dir=tmp_path),
+        cast(Any, None),
+        relay=KEYS.peer_id,
+        writer=cast(Any, None),
+        audiences=lambda host, port: (),
+        overview=cast(Any, None),
+        admin_token="",
+    )
+    os.mkfifo(tmp_path / "http-revoked")  # who opens it to write waits for a reader
+    door.tokens.revocations.add("a token", int(time.time()) + 60)
+    door.tick()
+    assert door.tidy_at == math.inf
+
+    reader = os.open(tmp_path / "http-revoked", os.O_RDONLY | os.O_NONBLOCK)
+    await eventually(lambda: door.tidy_at < math.inf)
+    os.close(reader)
+    assert door.tidy_at <= time.time() + 5  # it is no disk: what was to be written down still is
+    assert faults_in(caplog) == ["tokens not tidied"]
+    caplog.clear()
 
 
 @pytest.mark.parametrize("path", ["/v1/messages?wait=20", "/v1/send"])

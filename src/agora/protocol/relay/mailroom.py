@@ -197,13 +197,13 @@ class Mailroom:
         if recipient.due < math.inf:
             self._restless[recipient.peer] = recipient
 
-    def stored(self, mail: Mail, now: float) -> list[Action]:
+    def stored(self, mail: Mail) -> list[Action]:
         """*mail* is committed."""
         self._places.keep(mail)
         note = Note("stored", {"id": mail.envelope_id, "from": mail.sender, "to": mail.recipient})
         actions = [note, *self._bounced(mail)]
         if recipient := self._recipients.get(PeerId(mail.recipient)):
-            actions += recipient.stored(mail, now)
+            actions += recipient.stored(mail)
             self._forget_idle(recipient)
         return actions
 
@@ -253,10 +253,10 @@ class Mailroom:
             return []
         return recipient.fetched(session, self._places.put_back(page), is_last=is_last)
 
-    def ack(self, session: SessionId, ids: Iterable[str], now: float) -> list[Action]:
+    def ack(self, session: SessionId, ids: Iterable[str]) -> list[Action]:
         """The application has these messages, whichever of its sessions they went to."""
         recipient = self._recipient(self._registry[session].peer)
-        actions = recipient.ack(session, ids, now)
+        actions = recipient.ack(session, ids)
         self._forget_idle(recipient)
         return actions
 
@@ -276,10 +276,10 @@ class Mailroom:
         self._mind(recipient)
         return actions
 
-    def confirmed(self, session: SessionId, pong_payload: bytes, now: float) -> list[Action]:
+    def confirmed(self, session: SessionId, pong_payload: bytes) -> list[Action]:
         """A WebSocket pong has come, which settles what cannot be acked."""
         recipient = self._recipient_of(session)
-        return recipient.confirmed(session, pong_payload, now) if recipient else []
+        return recipient.confirmed(session, pong_payload) if recipient else []
 
     def _recipient_of(self, session: SessionId) -> Recipient | None:
         member = self._registry.get(session)

@@ -193,7 +193,7 @@ class Recipient:
         """Tell whether a message is under way here."""
         return self._held.find(envelope_id) is not None
 
-    def stored(self, mail: Mail, now: float) -> list[Action]:
+    def stored(self, mail: Mail) -> list[Action]:
         """*mail* is committed: whoever waits for word of it gets that."""
         told: list[Action] = []
         if held := self._held.at(mail.position):  # else it was acked meanwhile, and told so
@@ -268,10 +268,10 @@ class Recipient:
 
     # Sessions settle
 
-    def ack(self, session: SessionId, ids: Iterable[str], now: float) -> list[Action]:
+    def ack(self, session: SessionId, ids: Iterable[str]) -> list[Action]:
         """The peer has these messages, whichever session of it they went to."""
         feed = self._feeds.get(session)  # none where it only sends
-        has_others = len(self._feeds) != (feed is not None)
+        has_others = len(self._feeds) > (1 if feed else 0)
         actions: list[Action] = []
         for envelope_id in ids:
             if has_others:
@@ -357,7 +357,7 @@ class Recipient:
         self._next_due = min(self._next_due, now + delay)
         return actions + self.pulse(now) + self._read_on(feed)
 
-    def confirmed(self, session: SessionId, pong_payload: bytes, now: float) -> list[Action]:
+    def confirmed(self, session: SessionId, pong_payload: bytes) -> list[Action]:
         """A pong has come: what could not be acked is settled by it."""
         feed = self._feeds.get(session)
         if feed is None:

@@ -105,12 +105,17 @@ class Door:
 
 
 class _Message(NamedTuple):
-    """A message that was looked at: what was asked, its tickets, and what is to be verified."""
+    """
+    A message that was looked at: what was asked, its tickets, and what is to be verified.
+
+    Also how many pings came behind it, and before the next: each has a pong when it was taken.
+    """
 
     request: Submit | Broadcast
     tickets: dict[str, Ticket]
     to_verify: PlainSealed | None
     trace: Trace | None
+    pings: int = 0
 
     @property
     def is_ready(self) -> bool:
@@ -186,7 +191,7 @@ class RelaySession:
     def receive_pong(self, payload: bytes, *, now: float) -> list[Action]:
         """Take a WebSocket pong, which settles what cannot be acked."""
         self._hear(now)
-        return self._router.mailroom.confirmed(self.id, payload, now)
+        return self._router.mailroom.confirmed(self.id, payload)
 
     def hear(self, *, now: float) -> None:
         """Note a sign of life that carries nothing, such as a WebSocket ping."""
@@ -406,7 +411,11 @@ class RelaySession:
         self._awaited_cost -= sum([self._cost_of(message) for message in ready])
         if self._router.registry.get(self.id) is None:
             return []  # its key has proven itself in another session: it speaks for nobody
-        return [action for message in ready for action in self._take_in(message, now)]
+        actions: list[Action] = []
+        for message in ready:
+            actions += self._take_in(message, now)
+            actions += [Send((self.id,), PONG)] * message.pings
+        return actions
 
     def _cost_of(self, message: _Message) -> int:
         is_for_all = isinstance(message.request, Broadcast)
@@ -433,7 +442,7 @@ class RelaySession:
 
     def _ack(self, request: Ack, now: float) -> list[Action]:
         self._frames.take(now=now, cost=len(request.ids) / _IDS_PER_FRAME)
-        return self._router.mailroom.ack(self.id, filter(is_envelope_id, request.ids), now)
+        return self._router.mailroom.ack(self.id, filter(is_envelope_id, request.ids))
 
     def _nack(self, request: Nack, now: float) -> list[Action]:
         ids = filter(is_envelope_id, request.ids)
@@ -445,9 +454,14 @@ class RelaySession:
         return self._router.registry.watch(self.id, request.watched)
 
     def _ping(self, request: Ping, now: float) -> list[Action]:
-        # In the reference dialect a pong says that all before it is settled. Agora/1 has receipts.
+        # In the reference dialect a pong says that all before it is settled. Agora/1 has receipts,
+        # so there it says that all before it was looked at.
         if self._unsettled and self.state is State.REGISTERED:
             self._pongs_due[self._last_ticket] = self._pongs_due.get(self._last_ticket, 0) + 1
+            return []
+        if self._awaited:  # what is refused of it is said first
+            last = self._awaited[-1]
+            self._awaited[-1] = last._replace(pings=last.pings + 1)
             return []
         return [Send((self.id,), PONG)]
 

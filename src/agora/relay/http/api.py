@@ -231,9 +231,7 @@ async def messages(
     until it is acked; a broadcast comes once.
     """
     address = address_of(request)
-    session = door.session_of(token, address)
-    waiting = door.waits.one(token.publicKey, address) if wait > 0 else contextlib.nullcontext()
-    with waiting, session.receive(address) as postbox:
+    with door.listening(token, address, waits=wait > 0) as (session, postbox):
         if not postbox.has_letters:
             await door.settle()  # what is in the mailbox is on its way
         at_most = min(wait, door.config.http_max_wait)

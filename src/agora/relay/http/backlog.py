@@ -55,7 +55,7 @@ class Backlog:
             if oldest.number > up_to:
                 break
             self._bytes -= len(oldest.text)
-            self.forgotten = oldest.number
+            self.forgotten = max(self.forgotten, oldest.number)  # what came late may be older
             count += 1
         del self._kept[:count]
 

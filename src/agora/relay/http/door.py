@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,13 +18,14 @@ from agora.relay.config import RelayConfig
 from agora.relay.http.challenges import Challenges
 from agora.relay.http.errors import ApiError
 from agora.relay.http.gate import Rates
+from agora.relay.http.postbox import Postbox
 from agora.relay.http.revocations import Revocations
 from agora.relay.http.sessions import HttpSession, HttpSessions, unavailable
 from agora.relay.http.shares import Waits
 from agora.relay.http.tokens import Secrets, Token, Tokens
 from agora.relay.node import Node
 from agora.relay.overview import Overview
-from agora.relay.writer import Writer
+from agora.relay.writer import Writer, wait_done
 
 __all__ = ["Door", "open_door"]
 
@@ -50,7 +53,7 @@ class Door:
         overview: What its operator sees.
         admin_token: What an operator has.
         keys: Keys of those who gave them away (`rest_private_keys`), by token, until that ends.
-        tidy_at: When secrets and revoked tokens are next looked after.
+        tidy_at: When secrets and revoked tokens are next looked after; never while they are.
         is_stopping: Whether nothing new is taken.
     """
 
@@ -137,6 +140,28 @@ class Door:
         self.tokens.check_revoked(token)
         return self.sessions.of(token, address)
 
+    @contextmanager
+    def listening(
+        self, token: Token, address: str, *, waits: bool, receives: bool = True
+    ) -> Iterator[tuple[HttpSession, Postbox]]:
+        """
+        Have a session that tells of events for the length of a ``with`` block, and a while after.
+
+        Args:
+            token: Whose it is.
+            address: From where is asked.
+            waits: Whether this is one of the requests that wait.
+            receives: Whether to get mail.
+
+        Raises:
+            ApiError: ``at_capacity``, or what else :meth:`session_of` and the node say to it.
+        """
+        waiting = self.waits.one(token.publicKey, address) if waits else nullcontext()
+        with waiting:  # first: a token that comes into use takes room until its session has ended
+            session = self.session_of(token, address)
+            with session.listen(address, receives=receives) as postbox:
+                yield session, postbox
+
     async def revoke(self, token: Token, address: str) -> None:
         """
         Have *token* be good no longer, and close what it has open.
@@ -189,12 +214,7 @@ class Door:
 
     async def settle(self) -> None:
         """Wait until what is being read from the mailboxes now has come."""
-        settled = asyncio.get_running_loop().create_future()
-        self.writer.submit(
-            lambda mailbox: None,
-            lambda result: None if settled.done() else settled.set_result(None),
-        )
-        await settled
+        await wait_done(self.writer, lambda mailbox: None)
 
     def tick(self) -> None:
         """Let time pass; to be called about once a second."""
@@ -203,9 +223,9 @@ class Door:
         self.tokens.revocations.forget_expired()
         now = time.time()
         if now >= self.tidy_at:
-            is_behind = self.tokens.revocations.is_behind
-            self.tidy_at = now + (_RETRY_EVERY if is_behind else _TIDY_EVERY)
-            asyncio.get_running_loop().run_in_executor(None, self._tidy)  # it waits for a disk
+            self.tidy_at = math.inf  # until this is done: a disk that hangs holds up one thread
+            tidied = asyncio.get_running_loop().run_in_executor(None, self._tidy)
+            tidied.add_done_callback(self._tidied)
         for jti in [jti for jti, (until, _) in self.keys.items() if until <= now]:
             del self.keys[jti]
 
@@ -214,6 +234,10 @@ class Door:
             self.tokens.tidy()
         except OSError as error:
             _log_untidy(error)
+
+    def _tidied(self, tidied: asyncio.Future[None]) -> None:
+        is_behind = self.tokens.revocations.is_behind
+        self.tidy_at = time.time() + (_RETRY_EVERY if is_behind else _TIDY_EVERY)
 
     async def finish(self) -> None:
         """Write down what the disk did not take before; as one of the last things done."""
@@ -251,10 +275,10 @@ def open_door(
     admin_token: str,
 ) -> Door:
     """
-    Return the door of *node*. Reads its secrets, and so may wait for a disk.
+    Return the door of *node*. Reads its secrets and revoked tokens, and so may wait for a disk.
 
     Raises:
-        ConfigurationError: When the file of its secrets cannot be read.
+        ConfigurationError: When one of these files cannot be read.
     """
     secrets = Secrets(
         _file(config, "http-secrets.json"),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -161,14 +161,10 @@ class _Events:
                 await self._begin(postbox, reader, start, send)
                 await self._write(postbox, reader, receive, send)
 
-    @contextlib.contextmanager
-    def _listening(self, *, waits: bool) -> Iterator[tuple[HttpSession, Postbox]]:
+    def _listening(self, *, waits: bool) -> AbstractContextManager[tuple[HttpSession, Postbox]]:
         """Have a session that tells of events, as one of the requests that wait if it does."""
-        door, token, address = self._door, self._token, self._address
-        session = door.session_of(token, address)
-        waiting = door.waits.one(token.publicKey, address) if waits else contextlib.nullcontext()
-        with waiting, session.listen(address, receives=self._asked.receives) as postbox:
-            yield session, postbox
+        receives = self._asked.receives
+        return self._door.listening(self._token, self._address, receives=receives, waits=waits)
 
     def _start(self, postbox: Postbox) -> _Start:
         """Return where the client goes on: an id of another session says nothing here."""
@@ -219,7 +215,7 @@ class _Events:
         return False
 
     def _goodbye(self, postbox: Postbox) -> str:
-        """Return the last event: what is still to be given, and why there is no more."""
+        """Return the last event: why there is no more."""
         code = postbox.close_code
         if code is None:
             code = CloseCode.GOING_AWAY if self._door.is_stopping else CloseCode.NORMAL

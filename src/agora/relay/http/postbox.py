@@ -261,6 +261,7 @@ class Postbox:
             del self._letters[letter.number]
             if not letter.was_given:
                 self._ungiven_bytes -= len(letter.text)
+        self._answer_markers()
 
     # Events, for requests
 
@@ -347,7 +348,8 @@ class Postbox:
     def _give_event(self, letter: Letter, reader: Reader) -> str:
         reader.mail_after = letter.number
         if letter.is_for_once:
-            reader.told_after = self._told = max(letter.number, reader.told_after)
+            reader.told_after = max(reader.told_after, letter.number)
+            self._told = max(self._told, letter.number)
             self._keep(letter.number, letter.text)
         self.give([letter])
         return letter.text

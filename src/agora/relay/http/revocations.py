@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Lock
 
 from agora.codes import ErrorCode
+from agora.errors import ConfigurationError
 from agora.files import new_file
 from agora.relay.http.errors import ApiError
 from agora.relay.http.shares import Shares
@@ -33,6 +34,9 @@ class Revocations:
         most: How many there may be.
         most_of_address: How many from one network address.
         clock: Seconds since the Unix epoch.
+
+    Raises:
+        ConfigurationError: When the file cannot be read.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class Revocations:
             _, jti = heappop(self._ends)
             at_most -= 1
             del self._until[jti]
+            self._unwritten.pop(jti, None)
             if (address := self._addresses.pop(jti, None)) is not None:
                 self._shares.give_back(address)
 
@@ -141,12 +146,18 @@ class Revocations:
                 self._write_anew(self._path)
 
     def _read(self, path: Path) -> None:
-        text = path.read_text()
+        try:
+            text = path.read_text("utf-8", errors="replace")  # a crash may have left anything
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot use {path}: {error.strerror}; without it revoked tokens are good again, "
+                "each until it ends"
+            ) from error
         self._is_whole = not text or text.endswith("\n")
         for line in text.splitlines():
             until, _, jti = line.partition(" ")
             self._lines += 1
-            if until.isdigit() and jti:  # a crash may have left half a line
+            if until.isdigit() and jti:  # else it is half a line
                 self._until[jti] = int(until)
 
     def _append(self, path: Path, lines: dict[str, int]) -> None:

@@ -172,7 +172,7 @@ async def make_server(
     Return the HTTP side of *node*, which does not listen yet.
 
     Raises:
-        ConfigurationError: When the file of its secrets cannot be read.
+        ConfigurationError: When a file of its tokens cannot be read.
     """
     open_it = partial(
         open_door,

@@ -171,20 +171,11 @@ class HttpSession:
         self._polled: tuple[Postbox, Watched] | None = None  # whom polls watch, and where
 
     @contextmanager
-    def receive(self, address: str) -> Iterator[Postbox]:
-        """
-        Have a session that gets mail for the length of a ``with`` block, and a while after.
-
-        Raises:
-            ApiError: What the node says to a session that it does not take.
-        """
-        with self._receiving.use(address) as postbox:
-            yield postbox
-
-    @contextmanager
     def listen(self, address: str, *, receives: bool) -> Iterator[Postbox]:
         """
         Have a session that tells of events for the length of a ``with`` block, and a while after.
+
+        That which *receives* gets mail, too.
 
         Raises:
             ApiError: What the node says to a session that it does not take.
@@ -228,12 +219,18 @@ class HttpSession:
         """
         if is_resumed and self._polled == (postbox, reader.watched):
             return
+        before = WATCH_NONE
         if self._polled is not None:
-            self._watched.remove(self._polled[1])
-        self._polled = (postbox, reader.watched)
+            before, self._polled = self._polled[1], None
+            self._watched.remove(before)
         self._watched.append(reader.watched)
         reader.state_after = postbox.last
-        self._tell_watched(postbox, reader.watched)
+        try:
+            self._tell_watched(postbox, before if reader.watched == WATCH_NONE else reader.watched)
+        except ApiError:  # else it would be part of every list from now on
+            self._watched.remove(reader.watched)
+            raise
+        self._polled = (postbox, reader.watched)
 
     def _tell_late(self, text: str) -> None:
         """Tell a receipt, or an error, as an event; where there are none, it is asked for again."""
@@ -358,7 +355,7 @@ class HttpSessions:
         most = limits.max_http_sessions_per_address
         self._shares = Shares(what, most=most, retry_after=grace)
         self._by_token: dict[str, HttpSession] = {}
-        self._metadata: dict[str, Metadata] = {}
+        self._metadata: dict[str, dict[str, Metadata]] = {}  # by key and token
 
     def change_limits(self, limits: Limits) -> None:
         """Go by other limits from now on; who is here keeps the grace that was his."""
@@ -387,7 +384,7 @@ class HttpSessions:
         begun = HttpSession(self._node, token, address, limits=self._limits, ended=self._forget)
         self._by_token[token.jti] = begun
         if token.metadata is not None:
-            self._metadata[token.publicKey] = token.metadata
+            self._metadata.setdefault(token.publicKey, {})[token.jti] = token.metadata
         return begun
 
     def revoke(self, token: Token) -> None:
@@ -406,16 +403,21 @@ class HttpSessions:
             session.end()
 
     def metadata_of(self, peer: str) -> Metadata | None:
-        """Return what a peer that is online by HTTP says of itself."""
-        return self._metadata.get(peer)
+        """Return what a peer says of itself by the token that came into use last."""
+        said = self._metadata.get(peer)
+        return said[next(reversed(said))] if said else None
 
     def _forget(self, session: HttpSession) -> None:
         token = session.token
-        if self._by_token.get(token.jti) is session:  # else another has begun since
-            del self._by_token[token.jti]
-            self._shares.give_back(session.address)
-        if self._metadata.get(token.publicKey) is token.metadata:
-            self._metadata.pop(token.publicKey, None)
+        if self._by_token.get(token.jti) is not session:
+            return  # it has ended before, and another may have begun since
+        del self._by_token[token.jti]
+        self._shares.give_back(session.address)
+        if token.metadata is not None:
+            said = self._metadata[token.publicKey]
+            del said[token.jti]
+            if not said:
+                del self._metadata[token.publicKey]
 
 
 def unavailable() -> ApiError:
