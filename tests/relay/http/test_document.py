@@ -70,6 +70,22 @@ def test_the_codes_of_a_status_are_those_that_have_it() -> None:
                     assert {str(HTTP_STATUS[code]) for code in codes["enum"]} == {status}
 
 
+@pytest.mark.parametrize(
+    "member", ["id", "type", "from", "to", "timestamp", "payload", "signature"]
+)
+async def test_the_reason_that_a_missing_member_gets_is_the_one_that_names_it(
+    relay: Relay, member: str
+) -> None:
+    async with http_peer(relay) as alice:
+        envelope = alice.letter(alice.id).to_dict()
+        del envelope[member]
+        body = {"envelope": envelope, "to": alice.id}
+        reason = (await alice.ask("POST", "/v1/send", json=body)).json()["error"]["reason"]
+
+    told = f"| `invalid_envelope` | `{reason}` |"
+    assert f"`{member}`" in next(row for row in TEXT.splitlines() if row.startswith(told))
+
+
 def test_every_code_is_in_its_text() -> None:
     for code in {*HTTP_STATUS} - {HttpErrorCode.UNAUTHORIZED}:  # that is its operator's
         assert f"| {HTTP_STATUS[code]} | `{code}` |" in TEXT
@@ -98,6 +114,17 @@ def test_the_recipe_of_the_text_gives_the_vector() -> None:
 
 # Examples
 
+EVENTS = DOCUMENT["paths"]["/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"][
+    "example"
+]
+"""Some events of a stream."""
+
+
+def of_event(name: str) -> Any:
+    """Return the schema of the data of the event of this *name*."""
+    kind = DOCUMENT["components"]["schemas"][name.capitalize()]
+    return kind | {"components": DOCUMENT["components"]}
+
 
 def examples() -> Iterator[tuple[str, Any, Any]]:
     """Yield every example of a JSON body, with where it stands and its schema."""
@@ -121,6 +148,34 @@ def examples() -> Iterator[tuple[str, Any, Any]]:
 def test_an_example_is_what_it_is_an_example_of(schema: Any, example: Any) -> None:
     whole = schema | {"components": DOCUMENT["components"]}
     jsonschema_rs.validator_for(whole).validate(example)
+
+
+@pytest.mark.parametrize("event", re.findall("^event: (.*)\ndata: (.*)$", EVENTS, re.M))
+def test_an_event_of_the_example_is_what_its_name_says(event: tuple[str, str]) -> None:
+    name, data = event
+    jsonschema_rs.validator_for(of_event(name)).validate(json.loads(data))
+
+
+async def test_what_a_stream_tells_is_what_its_events_are_said_to_be(relay: Relay) -> None:
+    told: dict[str, Any] = {}
+    async with (
+        http_peer(relay) as alice,
+        http_peer(relay) as bob,
+        bob.events() as listening,
+        alice.events("all", last="nonsense-1") as events,
+    ):
+        asked = alice.letter(bob.id)
+        await bob.send_envelope(bob.letter(alice.id), wait=0)
+        await alice.send_envelope(asked, wait=0)
+        await listening.message()
+        await bob.ack(asked.id)
+        while len(told) < 4:
+            name, data = await events.next()
+            told[name] = data
+            assert list(jsonschema_rs.validator_for(of_event(name)).iter_errors(data)) == []
+
+    assert {*told} == {"missed", "presence", "message", "receipt"}
+    assert told["presence"]["online"] == [{"publicKey": bob.id}]
 
 
 def test_every_body_has_its_example() -> None:

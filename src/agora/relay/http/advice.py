@@ -82,10 +82,18 @@ REASONS: dict[str, tuple[Code, str]] = {
     "token_revoked": (ErrorCode.NOT_REGISTERED, "`/v1/disconnect` has ended it"),
     "invalid_routing_fields": (
         ErrorCode.INVALID_ENVELOPE,
-        "a member is missing or of the wrong type, or `to` names what is no recipient",
+        "`from` or `to` is missing; or id and signature are right, and a member is of the wrong "
+        "type, or `to` names what is no recipient",
     ),
-    "id_mismatch": (ErrorCode.INVALID_ENVELOPE, "`id` is not the SHA-256 of the canonical JSON"),
-    "signature_invalid": (ErrorCode.INVALID_ENVELOPE, "`signature` is not that of `from` over it"),
+    "id_mismatch": (
+        ErrorCode.INVALID_ENVELOPE,
+        "`id` is not the SHA-256 of the canonical JSON; or `id`, `timestamp`, `type` or `payload` "
+        "is missing",
+    ),
+    "signature_invalid": (
+        ErrorCode.INVALID_ENVELOPE,
+        "`signature` is missing, or not that of `from` over it",
+    ),
 }
 """What ``reason`` says, and beside which code."""
 

@@ -108,7 +108,7 @@ def _schemas(config: RelayConfig) -> _Members:
     """Return the types as msgspec tells of them, with what it cannot know."""
     kinds = [getattr(shapes, name) for name in shapes.__all__]
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    for name in ("RegisterRequest", "Peer"):
+    for name in ("RegisterRequest", "Peer", "OnlinePeer"):
         text = next(one for one in schemas[name]["properties"]["name"]["anyOf"] if _is_text(one))
         text["maxLength"] = config.max_name_length
     asked = schemas["SendRequest"]["properties"]
@@ -485,7 +485,7 @@ def _examples() -> _Members:
     peer = {"publicKey": VECTOR["relay"], "online": True, "name": "bob", "lastSeen": 1767225600000}
     message = {"type": "message", "from": VECTOR["client"], "name": "alice", "envelope": envelope}
     about = {"publicKey": VECTOR["client"], "nonce": VECTOR["nonce"]}
-    come = {"publicKey": VECTOR["relay"], "name": "bob", "online": True}
+    come = {"publicKey": VECTOR["relay"], "name": "bob"}
     presence = {"type": "presence", "online": [come], "offline": []}
     closed = {"code": 1001, "reason": "going_away"}
     announced = {

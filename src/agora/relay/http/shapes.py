@@ -31,6 +31,7 @@ __all__ = [
     "Messages",
     "Missed",
     "Nack",
+    "OnlinePeer",
     "Peer",
     "Peers",
     "Presence",
@@ -441,6 +442,13 @@ class Peers(msgspec.Struct, omit_defaults=True):
 # Events
 
 
+class OnlinePeer(msgspec.Struct, omit_defaults=True):
+    """One peer that is online."""
+
+    publicKey: PeerId
+    name: Name | None = None
+
+
 class Presence(msgspec.Struct, tag_field="type", tag="presence"):
     """
     Who has come and who has gone: the data of an event `presence`.
@@ -448,7 +456,7 @@ class Presence(msgspec.Struct, tag_field="type", tag="presence"):
     A key is in one of the lists only. The first one of a stream tells the present state.
     """
 
-    online: list[Peer]
+    online: list[OnlinePeer]
     offline: list[PeerId]
 
 
