@@ -22,6 +22,7 @@ import agora
 from agora.build import is_compiled
 from agora.cli.env_file import naming_file, read_env_file
 from agora.cli.exits import CannotStartError
+from agora.cli.headings import Headed
 from agora.cli.open_files import raise_open_files
 from agora.cli.output import json_line
 from agora.cli.service_manager import ServiceManager, inherited_socket
@@ -39,9 +40,10 @@ _log = logging.getLogger("agora.relay")
 
 
 @click.command(
+    cls=Headed,
     epilog="SIGTERM or Ctrl-C stops a relay gracefully with exit code 0, a second one at once. "
     "SIGHUP has it read its .env file and its certificate again. "
-    "Exit code 9: install agora-relay[relay]; 10: it cannot listen there."
+    "Exit code 9: install agora-relay[relay]; 10: it cannot listen there.",
 )
 @setting_options
 @click.option(
