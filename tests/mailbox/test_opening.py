@@ -158,7 +158,7 @@ def test_a_killed_process_leaves_no_damage(path: Path, kill_after: int) -> None:
 def test_only_one_relay_opens_a_directory_and_closing_frees_it(path: Path) -> None:
     _, first = opened(path)
     with pytest.raises(
-        ConfigurationError, match=f"another relay \\(process {os.getpid()}\\): stop"
+        ConfigurationError, match=f"in use by a relay \\(process {os.getpid()}\\): stop"
     ):
         open_mailbox(path.parent, BOUNDS)
     first.close()
