@@ -14,7 +14,7 @@ from agora.bench.page import GOALS, SECTIONS, performance_page
 from agora.bench.plan import BENCHES, full_plan, quick_plan
 from agora.bench.plot import PLOTS, panels
 from agora.bench.record import Record, read_record, record_lines
-from agora.bench.results import Soak, Throughput
+from agora.bench.results import Join, Soak, Throughput
 from agora.cli.program import program
 from agora.errors import InputError
 
@@ -68,6 +68,18 @@ def test_a_figure_beyond_its_target_is_not_called_met() -> None:
     goals = goals_of(performance_page(replace(RECORD, results=tuple(slow))))
 
     assert goals[GOALS[0].what][1:3] == ["2.00", "**no**"]
+
+
+def test_a_rate_that_a_slow_machine_missed_is_told_at_the_pace_of_its_target() -> None:
+    slow = [
+        replace(run, joins_per_second=1_600.0, verify_us=98.0) if isinstance(run, Join) else run
+        for run in RECORD.results
+    ]
+    text = sections_of(performance_page(replace(RECORD, results=tuple(slow))))
+    told = " ".join(text["Against the targets"].split())
+
+    assert "1,600 with one verification at 98 µs are 2,800 at that pace" in told
+    assert "at that pace" not in performance_page(RECORD)
 
 
 def test_a_relay_that_lost_messages_or_grew_has_not_met_its_targets() -> None:

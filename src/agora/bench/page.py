@@ -8,7 +8,7 @@ record, with the command beside it that takes it again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from textwrap import fill
 from typing import Any, Literal
 
@@ -250,7 +250,30 @@ def _goals(page: _Page) -> str:
         figure = shown(value, goal.decimals)
         lines.append((goal.what, goal.target, figure, verdict, f"`{goal.command}`"))
     head = ("What", "Target", "Measured", "Met", "Again")
-    return _markdown(Table("", head, tuple(lines))) + _ceiling(page.record)
+    table = _markdown(Table("", head, tuple(lines)))
+    return table + _pace(page.record) + _ceiling(page.record)
+
+
+_SET_AT_US = 56.0
+"""What one verification took where the targets were set."""
+
+
+def _pace(record: Record) -> str:
+    """Return how fast the machine was, where that decides over a target in messages a second."""
+    told = []
+    for goal in (goal for goal in GOALS if goal.unit == "a second"):
+        value, verify = (_found(one, record) for one in (goal, replace(goal, figure="verify_us")))
+        if value is not None and verify and not goal.is_met_by(value):
+            told.append(
+                f"{value:,.0f} with one verification at {verify:.0f} µs are "
+                f"{value * verify / _SET_AT_US:,.0f} at that pace ({goal.what})"
+            )
+    if not told:
+        return ""
+    return "\n" + _wrapped(
+        f"Rates a second go with the pace of the machine, and these targets were set on one that "
+        f"takes {_SET_AT_US:.0f} µs for a verification: {'; '.join(told)}."
+    )
 
 
 def _ceiling(record: Record) -> str:
