@@ -29,6 +29,7 @@ from agora.mailbox.base import (
 )
 from agora.mailbox.fitting import Held, Holdings, check_room, cut_page
 from agora.mailbox.retained_memory import RetainedMemory
+from agora.mailbox.retaining import Retaining
 from agora.protocol.relay.actions import Mail
 
 __all__ = ["MemoryMailbox"]
@@ -49,13 +50,15 @@ class _Waiting:
     nacks: int = 0
 
 
-class MemoryMailbox:
+class MemoryMailbox(Retaining):
     """
     Keeps mail until the process ends.
 
     Args:
         bounds: How much.
     """
+
+    _retained: RetainedMemory
 
     def __init__(self, bounds: MailboxBounds) -> None:
         self._bounds = bounds
@@ -167,28 +170,6 @@ class MemoryMailbox:
         old = [position for position, dead in self._dead.items() if dead.died_ms < before_ms]
         self._forget(old)
         return len(old)
-
-    # What was acked, and is kept all the same
-
-    def retain(self, mail: Iterable[Mail], *, acked_ms: int) -> None:
-        """Keep what was acked."""
-        self._retained.keep(mail, self._bounds, acked_ms=acked_ms)
-
-    def retained(
-        self, recipient: str, *, since_ms: int, after: int, max_messages: int, max_bytes: int
-    ) -> Page:
-        """Return what was acked since a moment, behind *after*."""
-        return self._retained.page(
-            recipient,
-            since_ms=since_ms,
-            after=after,
-            max_messages=max_messages,
-            max_bytes=max_bytes,
-        )
-
-    def forget_retained(self, *, before_ms: int, now_ms: int, max_messages: int) -> int:
-        """Forget what was acked before a moment."""
-        return self._retained.forget(before_ms=before_ms, now_ms=now_ms, max_messages=max_messages)
 
     # Pins
 

@@ -43,6 +43,7 @@ from agora.mailbox.counts import Counts
 from agora.mailbox.fitting import check_room, cut_page
 from agora.mailbox.lock import DirectoryLock
 from agora.mailbox.retained_sqlite import RetainedTable
+from agora.mailbox.retaining import Retaining
 from agora.mailbox.rows import (
     COLUMNS,
     decode,
@@ -107,7 +108,7 @@ FROM mail WHERE {_AT}
 """  # noqa: S608  # ours
 
 
-class SqliteMailbox:
+class SqliteMailbox(Retaining):
     """
     Keeps mail in a file.
 
@@ -120,6 +121,8 @@ class SqliteMailbox:
         ConfigurationError: When it is not a mailbox database, a newer version made
             it, or it cannot be used; it is unchanged then.
     """
+
+    _retained: RetainedTable
 
     def __init__(
         self, path: Path, bounds: MailboxBounds, *, lock: DirectoryLock | None = None
@@ -263,28 +266,6 @@ class SqliteMailbox:
     def forget_dead_letters(self, *, before_ms: int) -> int:
         """Remove dead letters that died before *before_ms*."""
         return self._change("DELETE FROM dead_letter WHERE died_ms < ?", before_ms)
-
-    # What was acked, and is kept all the same
-
-    def retain(self, mail: Iterable[Mail], *, acked_ms: int) -> None:
-        """Keep what was acked."""
-        self._retained.keep(mail, self._bounds, acked_ms=acked_ms)
-
-    def retained(
-        self, recipient: str, *, since_ms: int, after: int, max_messages: int, max_bytes: int
-    ) -> Page:
-        """Return what was acked since a moment, behind *after*."""
-        return self._retained.page(
-            recipient,
-            since_ms=since_ms,
-            after=after,
-            max_messages=max_messages,
-            max_bytes=max_bytes,
-        )
-
-    def forget_retained(self, *, before_ms: int, now_ms: int, max_messages: int) -> int:
-        """Forget what was acked before a moment."""
-        return self._retained.forget(before_ms=before_ms, now_ms=now_ms, max_messages=max_messages)
 
     # Pins
 
