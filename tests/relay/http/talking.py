@@ -6,17 +6,20 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
 
 from agora.envelope import Envelope, open_envelope
 from agora.keys import KeyPair, PeerId
+from agora.mailbox import MailboxBounds
+from agora.mailbox.opening import open_mailbox
 from agora.protocol.proof import OVER_HTTP, audience_of, is_genuine_challenge, sign_proof
-from agora.relay import Relay
+from agora.relay import Relay, RelayConfig
 from tests.support import DEADLINE, letter
 
-__all__ = ["Events", "HttpPeer", "http_peer", "is_online", "url_of"]
+__all__ = ["Events", "HttpPeer", "http_peer", "is_online", "unpin", "url_of"]
 
 NONCE = "ab" * 32
 
@@ -25,6 +28,14 @@ def url_of(relay: Relay) -> str:
     """Return where the HTTP API of *relay* is."""
     assert relay.http_url is not None
     return relay.http_url
+
+
+def unpin(folder: Path, peer: PeerId) -> None:
+    """Have the relay that is not running on *folder* know *peer* no more, as an operator may."""
+    mailbox = open_mailbox(folder, MailboxBounds.of(RelayConfig())).mailbox
+    mailbox.unpin(peer)
+    mailbox.commit()
+    mailbox.close()
 
 
 class HttpPeer:

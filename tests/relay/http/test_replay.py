@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 
 from agora.envelope import open_envelope
-from agora.mailbox import MailboxBounds
-from agora.mailbox.opening import open_mailbox
 from agora.relay import Relay, RelayConfig
 from agora.sealing import now_ms
-from tests.relay.http.talking import HttpPeer, http_peer
+from tests.relay.http.talking import HttpPeer, http_peer, unpin
 from tests.relay.http.test_legacy import register
 from tests.support import agent, raw_peer
 
@@ -161,10 +159,7 @@ async def test_a_token_of_a_key_that_was_unpinned_tells_nothing(tmp_path: Path) 
     settings: dict[str, Any] = {"port": 0, "http_port": 0, "data_dir": tmp_path, "retain": HOUR}
     async with Relay(**settings) as relay, http_peer(relay) as alice:
         token = alice.token
-    opened = open_mailbox(tmp_path, MailboxBounds.of(RelayConfig()))
-    opened.mailbox.unpin(alice.id)
-    opened.mailbox.commit()
-    opened.mailbox.close()
+    unpin(tmp_path, alice.id)
 
     async with Relay(**settings) as relay, http_peer(relay, register=False) as again:
         again.token = token

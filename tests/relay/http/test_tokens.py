@@ -17,8 +17,6 @@ import pytest
 
 from agora.errors import ConfigurationError
 from agora.keys import KeyPair
-from agora.mailbox import MailboxBounds
-from agora.mailbox.opening import open_mailbox
 from agora.protocol.proof import OVER_HTTP, OVER_WEBSOCKET, sign_proof
 from agora.relay import Relay, RelayConfig
 from agora.relay.http.door import open_door
@@ -26,7 +24,7 @@ from agora.relay.http.errors import ApiError
 from agora.relay.http.revocations import Revocations
 from agora.relay.http.tokens import Secrets, Tokens
 from agora.testing.clock import ManualClock
-from tests.relay.http.talking import http_peer, is_online
+from tests.relay.http.talking import http_peer, is_online, unpin
 from tests.support import eventually, faults_in
 
 KEYS = KeyPair.generate()
@@ -288,30 +286,30 @@ def test_a_line_behind_half_a_line_of_a_crash_counts(tmp_path: Path) -> None:
     assert bench.why_not(text) == "token_revoked"
 
 
-def test_what_the_disk_does_not_take_is_revoked_and_written_down_later(tmp_path: Path) -> None:
-    folder = tmp_path / "relay"
+def revoked_off_disk(place: Path) -> tuple[Bench, str]:
+    """Revoke a token while the folder of ``place / "relay"`` is elsewhere; return it, revoked."""
+    folder = place / "relay"
     folder.mkdir()
     bench = Bench(folder)
     text = bench.issue()
-    folder.rename(tmp_path / "elsewhere")
+    folder.rename(place / "elsewhere")
     with pytest.raises(OSError, match="http-revoked"):
         bench.revoke(text)
+    return bench, text
+
+
+def test_what_the_disk_does_not_take_is_revoked_and_written_down_later(tmp_path: Path) -> None:
+    bench, text = revoked_off_disk(tmp_path)
     assert (bench.why_not(text), bench.revocations.is_behind) == ("token_revoked", True)
 
-    (tmp_path / "elsewhere").rename(folder)
+    (tmp_path / "elsewhere").rename(tmp_path / "relay")
     bench.tokens.tidy()
     bench.open()
     assert bench.why_not(text) == "token_revoked"
 
 
 def test_what_has_ended_waits_for_no_disk_any_more(tmp_path: Path) -> None:
-    folder = tmp_path / "relay"
-    folder.mkdir()
-    bench = Bench(folder)
-    text = bench.issue()
-    folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="http-revoked"):
-        bench.revoke(text)
+    bench, _ = revoked_off_disk(tmp_path)
     bench.clock.advance(100)
     bench.revocations.forget_expired()
 
@@ -513,10 +511,7 @@ async def test_a_token_of_a_key_that_was_unpinned_is_no_proof_any_more(tmp_path:
     async with Relay(**settings, http_session_grace=0.0) as relay, http_peer(relay) as alice:
         token = alice.token
         await alice.poll(wait=0)
-    opened = open_mailbox(tmp_path, MailboxBounds.of(RelayConfig()))
-    opened.mailbox.unpin(alice.id)
-    opened.mailbox.commit()
-    opened.mailbox.close()
+    unpin(tmp_path, alice.id)
 
     async with Relay(**settings) as relay, http_peer(relay, register=False) as again:
         again.token = token
