@@ -179,7 +179,7 @@ class Limits:
         1_000_000,
         unit="keys",
         help="keys that have proven themselves and are remembered for it",
-        reason="some 200 MB; no pin is dropped without the operator",
+        reason="some 110 MB; no pin is dropped without the operator",
         overflow="error `at_capacity` to a key that is new here",
         minimum=1,
     )
@@ -232,7 +232,7 @@ class Limits:
         200_000,
         unit="ids",
         help="how many taken envelopes are remembered",
-        reason="ten minutes of 300 messages a second, in some 40 MB",
+        reason="ten minutes of 300 messages a second, in some 35 MB",
         overflow="the oldest is forgotten; the recipient's own memory settles what comes twice",
         minimum=1,
     )
