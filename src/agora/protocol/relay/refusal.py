@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from agora.codes import ErrorCode
 from agora.frames import encode_error
 
-__all__ = ["Refusal", "duplicate"]
+__all__ = ["Refusal", "duplicate", "name_too_long", "not_pinned"]
 
 
 @dataclass(eq=False)
@@ -49,3 +49,15 @@ def duplicate(envelope_id: str, to: str) -> Refusal:
     """Return the answer to an envelope that was taken before."""
     text = f"Duplicate envelope: {envelope_id}"
     return Refusal(ErrorCode.DUPLICATE, text, envelope_id=envelope_id, to=to)
+
+
+def name_too_long(name: str, most: int) -> Refusal:
+    """Return the answer to a display name of more characters than *most*."""
+    text = f"Invalid registration: name of {len(name)} characters exceeds max_name_length of {most}"
+    return Refusal(ErrorCode.INVALID_MESSAGE, text)
+
+
+def not_pinned() -> Refusal:
+    """Return the answer to who has a token, of a key that is pinned no longer."""
+    text = "This key is not known here any more: register with proof"
+    return Refusal(ErrorCode.PROOF_REQUIRED, text)

@@ -62,7 +62,7 @@ from agora.protocol.relay.actions import (
     Verify,
 )
 from agora.protocol.relay.actions import Ping as PingAction
-from agora.protocol.relay.refusal import Refusal, duplicate
+from agora.protocol.relay.refusal import Refusal, duplicate, name_too_long, not_pinned
 from agora.protocol.relay.router import Router
 from agora.protocol.relay.tracing import Trace
 from agora.sealed import PlainSealed
@@ -248,8 +248,7 @@ class RelaySession:
             self._check_watched(request.watched)
             self._router.registry.check_join(request, self._door.address, now)
             if request.public_key not in self._router.pins:
-                text = "This key is not known here any more: register with proof"
-                raise Refusal(ErrorCode.PROOF_REQUIRED, text)
+                raise not_pinned()
         except Refusal as refusal:
             return self._turn_away(refusal)
         return self._join(request, State.PROVEN, None, now)
@@ -539,11 +538,7 @@ class RelaySession:
         if name is None:
             return None
         if len(name) > self._limits.max_name_length:
-            raise Refusal(
-                ErrorCode.INVALID_MESSAGE,
-                f"Invalid registration: name of {len(name)} characters exceeds "
-                f"max_name_length of {self._limits.max_name_length}",
-            )
+            raise name_too_long(name, self._limits.max_name_length)
         return claimed_name(name)
 
     def _check_watched(self, watched: Watched) -> None:

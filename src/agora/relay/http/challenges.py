@@ -7,7 +7,6 @@ what the node answers is what is told. A challenge serves once, for its key.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from agora.codes import ErrorCode
 from agora.frames import WATCH_ALL, encode_authenticate, encode_register
 from agora.keys import PeerId
 from agora.protocol.proof import OVER_HTTP
-from agora.relay.http.errors import ApiError
+from agora.relay.http.errors import ApiError, at_capacity
 from agora.relay.http.postbox import Postbox
 from agora.relay.http.sessions import unavailable
 from agora.relay.http.shares import Shares
@@ -102,9 +101,7 @@ class Challenges:
             ApiError: ``at_capacity``, or what the node says to it.
         """
         if len(self._open) >= self._most:
-            text = f"Relay is at capacity (max {self._most} open challenges)"
-            retry = math.ceil(self._lifetime * 1000)
-            raise ApiError(ErrorCode.AT_CAPACITY, text, retryAfterMs=retry)
+            raise at_capacity(self._most, "open challenges", retry_after=self._lifetime)
         self._shares.take(address)
         try:
             challenge = self._ask_node(peer, nonce, address, audiences)

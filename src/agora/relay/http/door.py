@@ -14,9 +14,10 @@ from pathlib import Path
 from agora.codes import ErrorCode, HttpErrorCode
 from agora.keys import KeyPair, PeerId
 from agora.mailbox import Page
+from agora.protocol.relay.refusal import name_too_long, not_pinned
 from agora.relay.config import RelayConfig
 from agora.relay.http.challenges import Challenges
-from agora.relay.http.errors import ApiError
+from agora.relay.http.errors import ApiError, at_capacity
 from agora.relay.http.gate import Rates
 from agora.relay.http.postbox import Postbox
 from agora.relay.http.revocations import Revocations
@@ -107,11 +108,8 @@ class Door:
         """
         most = self.config.max_name_length
         if name is not None and len(name) > most:
-            text = (
-                f"Invalid registration: name of {len(name)} characters exceeds "
-                f"max_name_length of {most}"
-            )
-            raise ApiError(ErrorCode.INVALID_MESSAGE, text)
+            refusal = name_too_long(name, most)
+            raise ApiError(refusal.code, refusal.message)
 
     def keep_key(self, token: Token, keys: KeyPair) -> None:
         """
@@ -121,8 +119,7 @@ class Door:
             ApiError: ``at_capacity``.
         """
         if len(self.keys) >= self.config.max_http_sessions:
-            text = f"Relay is at capacity (max {self.config.max_http_sessions} tokens in use)"
-            raise ApiError(ErrorCode.AT_CAPACITY, text)
+            raise at_capacity(self.config.max_http_sessions, "tokens in use")
         self.keys[token.jti] = (token.exp, keys)
 
     def key_of(self, token: Token) -> KeyPair | None:
@@ -195,8 +192,8 @@ class Door:
                 HttpErrorCode.NOT_ENABLED, "Replay endpoint is not enabled on this relay"
             )
         if token.publicKey not in self.node.registry.pins:  # as for a session by this token
-            text = "This key is not known here any more: register with proof"
-            raise ApiError(ErrorCode.PROOF_REQUIRED, text)
+            refusal = not_pinned()
+            raise ApiError(refusal.code, refusal.message)
         found: asyncio.Future[Page | Exception] = asyncio.get_running_loop().create_future()
         self.node.replay(
             token.publicKey,

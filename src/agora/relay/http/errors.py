@@ -10,7 +10,7 @@ import msgspec
 
 from agora.codes import HTTP_STATUS, ErrorCode, HttpErrorCode
 
-__all__ = ["ApiError", "ErrorFrame", "not_registered"]
+__all__ = ["ApiError", "ErrorFrame", "at_capacity", "not_registered"]
 
 
 class ErrorFrame(msgspec.Struct, tag_field="type", tag="error", omit_defaults=True):
@@ -67,6 +67,20 @@ class ApiError(Exception):
         """The JSON that is answered."""
         error = {"code": str(self.code), "message": self.message, **self.members}
         return msgspec.json.encode({"error": error, **self.beside})
+
+
+def at_capacity(most: int, what: str, *, retry_after: float | None = None) -> ApiError:
+    """
+    Return the answer to who wants one more of what there is a bound of.
+
+    Args:
+        most: The bound.
+        what: What is counted, for people, as in "max 5 of this".
+        retry_after: Seconds after which there may be room again, where that is known.
+    """
+    text = f"Relay is at capacity (max {most} {what})"
+    retry = None if retry_after is None else math.ceil(retry_after * 1000)
+    return ApiError(ErrorCode.AT_CAPACITY, text, retryAfterMs=retry)
 
 
 def not_registered(reason: str, message: str) -> ApiError:

@@ -14,10 +14,9 @@ from heapq import heapify, heappop, heappush
 from pathlib import Path
 from threading import Lock
 
-from agora.codes import ErrorCode
 from agora.errors import ConfigurationError
 from agora.files import new_file
-from agora.relay.http.errors import ApiError
+from agora.relay.http.errors import at_capacity
 from agora.relay.http.shares import Shares
 
 __all__ = ["Revocations"]
@@ -91,9 +90,7 @@ class Revocations:
             return
         self.forget_expired()
         if len(self._until) >= self._most:
-            text = f"Relay is at capacity (max {self._most} revoked tokens)"
-            retry = int(_RETRY_AFTER * 1000)
-            raise ApiError(ErrorCode.AT_CAPACITY, text, retryAfterMs=retry)
+            raise at_capacity(self._most, "revoked tokens", retry_after=_RETRY_AFTER)
         self._shares.take(address)
         self._addresses[jti] = address
         self._until[jti] = until

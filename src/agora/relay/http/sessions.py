@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -19,7 +18,7 @@ from agora.codes import ErrorCode
 from agora.frames import PING, WATCH_NONE, Register, Watched, encode_ack, encode_nack, encode_watch
 from agora.limits import Limits
 from agora.protocol.proof import OVER_HTTP
-from agora.relay.http.errors import ApiError, ErrorFrame, not_registered
+from agora.relay.http.errors import ApiError, ErrorFrame, at_capacity, not_registered
 from agora.relay.http.postbox import Asked, Postbox, Reader
 from agora.relay.http.shares import Shares
 from agora.relay.http.tokens import Metadata, Token
@@ -377,9 +376,7 @@ class HttpSessions:
     def _begin(self, token: Token, address: str) -> HttpSession:
         most = self._limits.max_http_sessions
         if len(self._by_token) >= most:
-            text = f"Relay is at capacity (max {most} tokens in use)"
-            retry = math.ceil(self._limits.http_session_grace * 1000)
-            raise ApiError(ErrorCode.AT_CAPACITY, text, retryAfterMs=retry)
+            raise at_capacity(most, "tokens in use", retry_after=self._limits.http_session_grace)
         self._shares.take(address)
         begun = HttpSession(self._node, token, address, limits=self._limits, ended=self._forget)
         self._by_token[token.jti] = begun

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agora.codes import ErrorCode
 from agora.limits import Limits
-from agora.relay.http.errors import ApiError
+from agora.relay.http.errors import at_capacity
 
 __all__ = ["Shares", "Waits"]
 
@@ -26,7 +24,7 @@ class Shares:
     def __init__(self, what: str, *, most: int, retry_after: float) -> None:
         self.most = most
         self._what = what
-        self._retry_after_ms = math.ceil(retry_after * 1000)
+        self._retry_after = retry_after
         self._held: dict[str, int] = {}
 
     def take(self, holder: str) -> None:
@@ -38,8 +36,7 @@ class Shares:
         """
         held = self._held.get(holder, 0)
         if held >= self.most:
-            text = f"Relay is at capacity (max {self.most} {self._what})"
-            raise ApiError(ErrorCode.AT_CAPACITY, text, retryAfterMs=self._retry_after_ms)
+            raise at_capacity(self.most, self._what, retry_after=self._retry_after)
         self._held[holder] = held + 1
 
     def give_back(self, holder: str) -> None:
